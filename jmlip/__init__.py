@@ -1,0 +1,7 @@
+"""Machine-learning interatomic potentials in JAX: from a data file to a trained potential to a trajectory."""
+
+from jmlip.core.platform import refuse_broken_jaxlib as _refuse_broken_jaxlib
+
+_refuse_broken_jaxlib()
+
+__version__ = "0.1.0"

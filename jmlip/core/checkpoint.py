@@ -1,0 +1,188 @@
+"""Artifacts on disk without pickle: JSON, safetensors, and directories that appear whole or not at all.
+
+A directory is written under a temporary name beside its place, flushed to disk, and renamed; whoever is killed in between
+leaves the old artifact or the new one, never half of one. Arrays are keyed by their path in the tree.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from jmlip.core.errors import JmlipError
+from jmlip.core.types import PyTree
+
+
+@contextlib.contextmanager
+def whole_directory(path: str | Path) -> Iterator[Path]:
+    """Yield an empty directory that becomes `path` when the block ends without an error; replaces an older `path`.
+
+    Raises:
+        JmlipError: the place cannot be written (read-only, full disk, a file in the way).
+    """
+    path = Path(os.path.abspath(path))
+    with _storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(
+            tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        )
+        try:
+            yield partial
+            _flush_tree(partial)
+            _swap(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `path` when the block ends without an error.
+
+    Raises:
+        JmlipError: the place cannot be written.
+    """
+    path = Path(os.path.abspath(path))
+    with _storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # the suffix stays, because writers choose their format by it
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}.partial.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+        partial = Path(name)
+        try:
+            yield partial
+            partial.chmod(0o666 & ~_umask())
+            _flush(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON whole or not at all; NaN and infinity are refused, as they are not JSON."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path, *, error: Callable[[str], Exception] = JmlipError) -> Any:
+    """Content of a JSON file; a missing or damaged file raises `error` with one sentence."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise error(f"cannot read {path}: {cause.strerror or cause}.") from cause
+    except (ValueError, RecursionError) as cause:
+        raise error(f"{path} is damaged: not valid JSON.") from cause
+
+
+def save_arrays(path: str | Path, tree: PyTree) -> None:
+    """Write the arrays of a pytree as one safetensors file, each under its path in the tree."""
+    arrays = {
+        _name(key): _to_numpy(leaf) for key, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+    with whole_file(path) as partial:
+        safetensors.numpy.save_file(arrays, str(partial))
+
+
+def load_arrays(
+    path: str | Path, *, like: PyTree, error: Callable[[str], Exception] = JmlipError
+) -> PyTree:
+    """Read a safetensors file into the structure of `like`.
+
+    Args:
+        path: file written by `save_arrays`.
+        like: pytree of arrays or `jax.ShapeDtypeStruct` that fixes structure and shapes; dtypes are those stored.
+        error: exception type raised with one sentence.
+
+    Raises:
+        error: file missing or damaged, or names and shapes are not those of `like`.
+    """
+    arrays = read_arrays(path, error=error)
+    paths, treedef = jax.tree_util.tree_flatten_with_path(like)
+    names = [_name(key) for key, _ in paths]
+    if sorted(names) != sorted(arrays):
+        odd = sorted(set(names) ^ set(arrays))
+        raise error(
+            f"{path} does not fit its configuration: {len(odd)} arrays differ, first {odd[0]!r}."
+        )
+    for name, (_, leaf) in zip(names, paths, strict=True):
+        if arrays[name].shape != tuple(np.shape(leaf)):
+            raise error(
+                f"{path}: array {name!r} must have shape {np.shape(leaf)}, found {arrays[name].shape}."
+            )
+    return treedef.unflatten([arrays[name] for name in names])
+
+
+def read_arrays(
+    path: str | Path, *, error: Callable[[str], Exception] = JmlipError
+) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file by name; a missing or damaged file raises `error`."""
+    try:
+        return safetensors.numpy.load_file(str(path))
+    except OSError as cause:
+        raise error(f"cannot read {path}: {cause.strerror or 'no such file'}.") from cause
+    except (safetensors.SafetensorError, ValueError, KeyError) as cause:
+        raise error(f"{path} is damaged: not a safetensors file.") from cause
+
+
+def _name(key_path: tuple) -> str:
+    return jax.tree_util.keystr(key_path, simple=True, separator="/") or "value"
+
+
+def _to_numpy(leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.ascontiguousarray(leaf)
+
+
+def _swap(partial: Path, path: Path) -> None:
+    if not path.exists():
+        os.rename(partial, path)
+    else:
+        retired = path.with_name(f".{path.name}.retired-{os.getpid()}")
+        os.rename(path, retired)
+        os.rename(partial, path)
+        shutil.rmtree(retired, ignore_errors=True) if retired.is_dir() else retired.unlink()
+    _flush(path.parent)
+
+
+def _flush_tree(directory: Path) -> None:
+    for item in directory.rglob("*"):
+        if item.is_file():
+            _flush(item)
+    _flush(directory)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextlib.contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except safetensors.SafetensorError as cause:
+        raise JmlipError(f"cannot write {path}: {cause}.") from cause
+    except OSError as cause:
+        raise JmlipError(
+            f"cannot write {path}: {cause.strerror or cause}; free space or choose another place."
+        ) from cause

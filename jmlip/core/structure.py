@@ -1,0 +1,136 @@
+"""`Structure`: one atomic configuration on the host, with whatever labels it has.
+
+Everything is in internal units (eV, angstrom, u). A missing label is `None`; it is masked in losses, never filled.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase.symbols import Symbols
+
+from jmlip.core.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Structure:
+    """One configuration of atoms.
+
+    Args:
+        species: atomic numbers, `(atoms,)` integers from 1 to 118.
+        positions: `(atoms, 3)`, angstrom; atoms may lie outside the cell.
+        cell: `(3, 3)`, rows are lattice vectors, angstrom; zero rows where there is no lattice.
+        pbc: `(3,)` booleans, periodic along each lattice vector.
+        energy: total energy, eV.
+        forces: `(atoms, 3)`, -dE/dR, eV / angstrom.
+        stress: `(3, 3)`, (1/V) dE/d(strain), tension positive, eV / angstrom^3.
+        atomic_energies: `(atoms,)`, eV.
+        velocities: `(atoms, 3)`, angstrom / (internal time unit).
+        info: anything else that came with the frame (name, group, charge, dipole ...).
+
+    Raises:
+        DataError: shapes disagree, an input is not finite, or an atomic number is impossible.
+
+    Example:
+        >>> water = Structure(species=[8, 1, 1], positions=[[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
+        >>> water.formula, water.n_atoms, water.is_periodic
+        ('H2O', 3, False)
+    """
+
+    species: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((3, 3)))
+    pbc: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3, bool))
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    atomic_energies: np.ndarray | None = None
+    velocities: np.ndarray | None = None
+    info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        n = _freeze(self, "species", np.int64, (None,)).shape[0]
+        if n == 0:
+            raise DataError(
+                "a structure must have at least one atom, found none; drop the empty frame."
+            )
+        if self.species.min() < 1 or self.species.max() > 118:
+            raise DataError(
+                f"atomic numbers must lie in 1..118, found {sorted(set(self.species.tolist()))}."
+            )
+        for name, shape in (("positions", (n, 3)), ("cell", (3, 3))):
+            _freeze(self, name, np.float64, shape)
+        _freeze(self, "pbc", np.bool_, (3,))
+        for name, shape in _OPTIONAL_SHAPES.items():
+            if getattr(self, name) is not None:
+                _freeze(self, name, np.float64, tuple(n if s == "n" else s for s in shape))
+        if self.energy is not None:
+            object.__setattr__(self, "energy", float(self.energy))
+            _require_finite("energy", self.energy)
+        _require_lattice(self)
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.species)
+
+    @property
+    def is_periodic(self) -> bool:
+        """Periodic along all three lattice vectors, so that volume and stress are defined."""
+        return bool(self.pbc.all())
+
+    @property
+    def volume(self) -> float:
+        """Cell volume, angstrom^3."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def formula(self) -> str:
+        """Hill formula."""
+        return Symbols(self.species).get_chemical_formula("hill")
+
+    def replace(self, **changes) -> "Structure":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+_OPTIONAL_SHAPES = {
+    "forces": ("n", 3),
+    "stress": (3, 3),
+    "atomic_energies": ("n",),
+    "velocities": ("n", 3),
+}
+
+
+def _freeze(structure: Structure, name: str, dtype: type, shape: tuple) -> np.ndarray:
+    try:
+        array = np.array(getattr(structure, name), dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{name} must be an array of numbers, found {getattr(structure, name)!r}."
+        ) from error
+    if len(array.shape) != len(shape) or any(
+        s is not None and s != a for s, a in zip(shape, array.shape, strict=True)
+    ):
+        raise DataError(f"{name} must have shape {shape}, found {array.shape}.")
+    if np.issubdtype(dtype, np.floating):
+        _require_finite(name, array)
+    array.setflags(write=False)
+    object.__setattr__(structure, name, array)
+    return array
+
+
+def _require_finite(name: str, value) -> None:
+    if not np.all(np.isfinite(value)):
+        raise DataError(
+            f"{name} must be finite, found NaN or infinity; drop the frame, or read the label as missing."
+        )
+
+
+def _require_lattice(structure: Structure) -> None:
+    periodic = structure.cell[structure.pbc]
+    if len(periodic) and np.linalg.matrix_rank(periodic, tol=1e-6) < len(periodic):
+        raise DataError(
+            f"periodic directions need independent lattice vectors, found cell {structure.cell.tolist()} with "
+            f"pbc {structure.pbc.tolist()}; set the cell or clear pbc."
+        )

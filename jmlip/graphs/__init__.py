@@ -1,0 +1,1 @@
+"""Padded graphs and neighbor lists."""
