@@ -1,0 +1,1 @@
+"""Models: from pair vectors to atomic energies; each a Flax module and a frozen configuration."""

@@ -1,0 +1,1 @@
+"""Numerical kernels: safe functions, cutoffs, radial functions, tensors, host neighbor lists."""

@@ -1,0 +1,24 @@
+"""Cutoff functions phi(r): 1 at r = 0, exactly 0 from the cutoff on."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+CutoffName = Literal["cosine_squared", "smooth"]
+
+
+def cosine_squared(r: Float[Array, "*n"], cutoff: float) -> Float[Array, "*n"]:
+    """phi(r) = cos^2(pi r / 2 r_c); once continuously differentiable (Lubbers 2018, eq. 6)."""
+    inside = jnp.clip(r / cutoff, 0.0, 1.0)
+    return jnp.where(r < cutoff, jnp.cos(0.5 * jnp.pi * inside) ** 2, 0.0)
+
+
+def smooth(r: Float[Array, "*n"], cutoff: float) -> Float[Array, "*n"]:
+    """phi(r) = exp(1 - 1 / (1 - (r/r_c)^2)); all derivatives vanish at r_c (Unke 2021, SpookyNet)."""
+    inside = r < cutoff
+    x = jnp.where(inside, r / cutoff, 0.0)
+    return jnp.where(inside, jnp.exp(1.0 - 1.0 / (1.0 - x * x)), 0.0)
+
+
+CUTOFFS = {"cosine_squared": cosine_squared, "smooth": smooth}
