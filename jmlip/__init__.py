@@ -1,4 +1,4 @@
-"""Machine-learning interatomic potentials in JAX: from a data file to a trained potential to a trajectory."""
+"""Machine-learning interatomic potentials in JAX: from data to a potential to a trajectory."""
 
 from jmlip.core.platform import refuse_broken_jaxlib as _refuse_broken_jaxlib
 

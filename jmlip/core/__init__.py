@@ -1,1 +1,1 @@
-"""Units, types, structures, configuration, artifacts and errors: what every other package stands on."""
+"""Units, types, structures, configuration, artifacts and errors: the ground of everything else."""

@@ -1,7 +1,9 @@
-"""Artifacts on disk without pickle: JSON, safetensors, and directories that appear whole or not at all.
+"""Artifacts on disk without pickle: JSON, safetensors, and directories that appear whole.
 
-A directory is written under a temporary name beside its place, flushed to disk, and renamed; whoever is killed in between
-leaves the old artifact or the new one, never half of one. Arrays are keyed by their path in the tree.
+A file or directory is written under a temporary name beside its place, flushed to disk, and
+renamed: what stands under its name is never half an artifact. A directory cannot be replaced in
+one step, so whoever is killed in the instant between the two renames finds the older one beside
+its place, under `.NAME.retired-PID`. Arrays are keyed by their path in the tree.
 """
 
 import contextlib
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -24,10 +27,14 @@ from jmlip.core.types import PyTree
 
 @contextlib.contextmanager
 def whole_directory(path: str | Path) -> Iterator[Path]:
-    """Yield an empty directory that becomes `path` when the block ends without an error; replaces an older `path`.
+    """Yield an empty directory that becomes `path` when the block ends without an error.
+
+    An older directory is replaced where everything in it is written anew; one that holds anything
+    else is somebody's work and stays.
 
     Raises:
-        JmlipError: the place cannot be written (read-only, full disk, a file in the way).
+        JmlipError: the place cannot be written (read-only, full disk, a file or foreign files in
+            the way).
     """
     path = Path(os.path.abspath(path))
     with _storage_errors(path):
@@ -37,6 +44,8 @@ def whole_directory(path: str | Path) -> Iterator[Path]:
         )
         try:
             yield partial
+            _require_replaceable(path, by=partial)
+            partial.chmod(0o777 & ~_umask())
             _flush_tree(partial)
             _swap(partial, path)
         finally:
@@ -100,7 +109,8 @@ def load_arrays(
 
     Args:
         path: file written by `save_arrays`.
-        like: pytree of arrays or `jax.ShapeDtypeStruct` that fixes structure and shapes; dtypes are those stored.
+        like: pytree of arrays or `jax.ShapeDtypeStruct` that fixes structure and shapes; dtypes
+            are those stored.
         error: exception type raised with one sentence.
 
     Raises:
@@ -115,10 +125,9 @@ def load_arrays(
             f"{path} does not fit its configuration: {len(odd)} arrays differ, first {odd[0]!r}."
         )
     for name, (_, leaf) in zip(names, paths, strict=True):
-        if arrays[name].shape != tuple(np.shape(leaf)):
-            raise error(
-                f"{path}: array {name!r} must have shape {np.shape(leaf)}, found {arrays[name].shape}."
-            )
+        found, expected = arrays[name].shape, tuple(np.shape(leaf))
+        if found != expected:
+            raise error(f"{path}: array {name!r} must have shape {expected}, found {found}.")
     return treedef.unflatten([arrays[name] for name in names])
 
 
@@ -139,9 +148,22 @@ def _name(key_path: tuple) -> str:
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.ascontiguousarray(leaf)
+
+
+def _require_replaceable(path: Path, *, by: Path) -> None:
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_dir():
+        raise JmlipError(f"cannot write the directory {path}: a file is in the way; move it.")
+    foreign = sorted({item.name for item in path.iterdir()} - {item.name for item in by.iterdir()})
+    if foreign:
+        raise JmlipError(
+            f"cannot replace {path}: it holds other files, such as {foreign[0]!r}; "
+            "choose another place."
+        )
 
 
 def _swap(partial: Path, path: Path) -> None:
@@ -150,8 +172,12 @@ def _swap(partial: Path, path: Path) -> None:
     else:
         retired = path.with_name(f".{path.name}.retired-{os.getpid()}")
         os.rename(path, retired)
-        os.rename(partial, path)
-        shutil.rmtree(retired, ignore_errors=True) if retired.is_dir() else retired.unlink()
+        try:
+            os.rename(partial, path)
+        except OSError:
+            os.rename(retired, path)
+            raise
+        shutil.rmtree(retired, ignore_errors=True)
     _flush(path.parent)
 
 

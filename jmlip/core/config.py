@@ -1,18 +1,21 @@
-"""Frozen dataclasses from plain dictionaries (TOML, JSON), strictly: unknown keys, wrong types and missing values are errors.
+"""Frozen dataclasses from plain dictionaries (TOML, JSON), strictly.
 
-A configuration validates and never edits. Each section is a frozen dataclass with keyword-only fields; sections nest.
-`from_dict` checks names and types against the annotations, `to_dict` gives back plain values, `override` applies
+Unknown keys, wrong types and missing values are errors. A configuration validates and never edits.
+Each section is a frozen dataclass with keyword-only fields; sections nest. `from_dict` checks names
+and types against the annotations, `to_dict` gives back plain values, `override` applies
 `section.key=value` from a command line.
 """
 
+import copy
 import dataclasses
 import difflib
 import hashlib
 import json
+import sys
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,15 +41,13 @@ def load_toml(path: str | Path) -> dict[str, Any]:
 
 
 def override(config: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Apply `section.key=value` assignments; the value is read as TOML, or as a string where it is not TOML.
+    """Apply `section.key=value` assignments; a value that is not TOML is taken as a string.
 
     Example:
         >>> override({"model": {"cutoff": 5.0}}, ["model.cutoff=6.0", "data.train=set.xyz"])
         {'model': {'cutoff': 6.0}, 'data': {'train': 'set.xyz'}}
     """
-    result = {
-        key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()
-    }
+    result = copy.deepcopy(dict(config))
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
         keys = [key.strip() for key in name.split(".")]
@@ -72,12 +73,15 @@ def from_dict(cls: type[T], values: Any, *, where: str = "") -> T:
     """Build dataclass `cls` from a mapping, checking every key and type.
 
     Args:
-        cls: a dataclass whose fields are scalars, tuples, enumerations by `Literal`, optional values or dataclasses.
-        values: plain values as TOML or JSON give them; integers are accepted for floats, arrays for tuples.
+        cls: a dataclass whose fields are scalars, tuples, enumerations by `Literal`, optional
+            values or dataclasses.
+        values: plain values as TOML or JSON give them; integers are accepted for floats, arrays
+            for tuples.
         where: dotted path for messages.
 
     Raises:
-        ConfigError: unknown key (the nearest valid one is named), missing key, or value of the wrong type.
+        ConfigError: unknown key (the nearest valid one is named), missing key, or value of the
+            wrong type.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where or 'the configuration'} must be a section, found {values!r}.")
@@ -101,7 +105,10 @@ def from_dict(cls: type[T], values: Any, *, where: str = "") -> T:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain values of a dataclass, `None` left out (as TOML has none): `from_dict(type(c), to_dict(c)) == c`."""
+    """Plain values of a dataclass, from which `from_dict` builds an equal one.
+
+    `None` is left out, as TOML has none.
+    """
     return {
         field.name: _plain(getattr(config, field.name))
         for field in dataclasses.fields(config)
@@ -111,11 +118,11 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def config_hash(config: Any) -> str:
     """First 16 hexadecimal digits of the SHA-256 of a configuration's canonical JSON."""
-    values = config if isinstance(config, Mapping) else to_dict(config)
+    values = _plain(config)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def unknown(name: str, valid: typing.Iterable[str], *, what: str) -> str:
+def unknown(name: str, valid: Iterable[str], *, what: str) -> str:
     """Message for a name that does not exist, with the nearest that does.
 
     >>> unknown("cutof", ["cutoff", "kind"], what="key 'model.cutof'")
@@ -188,6 +195,8 @@ def _convert_tuple(options: tuple, value: Any, where: str) -> tuple:
 
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise ConfigError(f"{where} must be a finite number, found a number too large.")
         return float(value)
     if hint is Any:
         return value

@@ -1,6 +1,7 @@
 """The errors a user meets: one sentence that says what must hold, what was found, and what to do.
 
-The command line prints the message alone and exits with `exit_code`; everywhere else these are ordinary exceptions.
+The command line prints the message alone and exits with `exit_code`; everywhere else these are
+ordinary exceptions.
 """
 
 

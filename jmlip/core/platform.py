@@ -1,4 +1,4 @@
-"""Releases of jaxlib that compute wrong numbers are refused by version, before anything is computed."""
+"""Releases of jaxlib that compute wrong numbers are refused by version, before any computation."""
 
 import importlib.metadata
 

@@ -1,9 +1,11 @@
 """`Structure`: one atomic configuration on the host, with whatever labels it has.
 
-Everything is in internal units (eV, angstrom, u). A missing label is `None`; it is masked in losses, never filled.
+Everything is in internal units (eV, angstrom, u). A missing label is `None`; it is masked in
+losses, never filled.
 """
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +15,7 @@ from ase.symbols import Symbols
 from jmlip.core.errors import DataError
 
 
+@typing.no_type_check  # lists are welcome: they are converted, and checked, below
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Structure:
     """One configuration of atoms.
@@ -33,7 +36,8 @@ class Structure:
         DataError: shapes disagree, an input is not finite, or an atomic number is impossible.
 
     Example:
-        >>> water = Structure(species=[8, 1, 1], positions=[[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
+        >>> positions = [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]
+        >>> water = Structure(species=[8, 1, 1], positions=positions)
         >>> water.formula, water.n_atoms, water.is_periodic
         ('H2O', 3, False)
     """
@@ -66,8 +70,7 @@ class Structure:
             if getattr(self, name) is not None:
                 _freeze(self, name, np.float64, tuple(n if s == "n" else s for s in shape))
         if self.energy is not None:
-            object.__setattr__(self, "energy", float(self.energy))
-            _require_finite("energy", self.energy)
+            object.__setattr__(self, "energy", float(_freeze(self, "energy", np.float64, ())))
         _require_lattice(self)
 
     @property
@@ -103,12 +106,13 @@ _OPTIONAL_SHAPES = {
 
 
 def _freeze(structure: Structure, name: str, dtype: type, shape: tuple) -> np.ndarray:
+    given = getattr(structure, name)
     try:
-        array = np.array(getattr(structure, name), dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{name} must be an array of numbers, found {getattr(structure, name)!r}."
-        ) from error
+        array = np.array(given, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{name} must be an array of numbers, found {given!r}.") from error
+    if dtype is np.int64 and not np.array_equal(array, given):
+        raise DataError(f"{name} must be whole numbers, found {given!r}.")
     if len(array.shape) != len(shape) or any(
         s is not None and s != a for s, a in zip(shape, array.shape, strict=True)
     ):
@@ -123,7 +127,8 @@ def _freeze(structure: Structure, name: str, dtype: type, shape: tuple) -> np.nd
 def _require_finite(name: str, value) -> None:
     if not np.all(np.isfinite(value)):
         raise DataError(
-            f"{name} must be finite, found NaN or infinity; drop the frame, or read the label as missing."
+            f"{name} must be finite, found NaN or infinity; drop the frame, or read the label as "
+            "missing."
         )
 
 
@@ -131,6 +136,7 @@ def _require_lattice(structure: Structure) -> None:
     periodic = structure.cell[structure.pbc]
     if len(periodic) and np.linalg.matrix_rank(periodic, tol=1e-6) < len(periodic):
         raise DataError(
-            f"periodic directions need independent lattice vectors, found cell {structure.cell.tolist()} with "
-            f"pbc {structure.pbc.tolist()}; set the cell or clear pbc."
+            "periodic directions need independent lattice vectors, found cell "
+            f"{structure.cell.tolist()} with pbc {structure.pbc.tolist()}; set the cell or clear "
+            "pbc."
         )

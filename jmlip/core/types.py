@@ -1,6 +1,7 @@
 """Array types that appear in public signatures; dimension names are padded sizes.
 
-`atoms`, `pairs` and `graphs` are the sizes of one (padded) batch; `species` counts the elements a potential knows.
+`atoms`, `pairs` and `graphs` are the sizes of one (padded) batch; `species` counts the elements a
+potential knows.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
-"""Internal units are eV, angstrom and atomic mass unit u; every constant here is the value of its name in them.
+"""Internal units are eV, angstrom and u; every constant is the value of its name in them.
 
-Time is angstrom * sqrt(u / eV) = 10.18 fs, so a time step of half a femtosecond is written `0.5 * units.FS`.
-Stress is eV / angstrom^3, tension positive. The constants are CODATA 2014, those of `ase.units` (a test compares them).
+Time is angstrom * sqrt(u / eV) = 10.18 fs, so a time step of half a femtosecond is written
+`0.5 * units.FS`. Stress is eV / angstrom^3, tension positive. The constants are CODATA 2014, those
+of `ase.units` (a test compares them).
 
 >>> round(1.0 / FS, 4)
 10.1805

@@ -1,0 +1,1 @@
+"""Files to structures, and the statistics of a data set."""

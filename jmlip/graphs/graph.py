@@ -1,23 +1,26 @@
-"""Padded graphs: `jraph.GraphsTuple` with typed payloads, laid out so that sums over neighbors are sums over an axis.
+"""Padded graphs: `jraph.GraphsTuple` with typed payloads, sums over neighbors along an axis.
 
 Convention, everywhere: messages flow sender -> receiver,
 
-    vector = position[sender] - position[receiver] + shift @ cell,        rows of `cell` are lattice vectors,
+    vector = position[sender] - position[receiver] + shift @ cell,
 
-and the pair list is full (each pair appears in both directions).
+where the rows of `cell` are lattice vectors, and the pair list is full: each pair appears in both
+directions.
 
-Layout: every atom owns the same number K of consecutive pair slots, those in which it is the receiver:
-`receivers = repeat(arange(atoms), K)`. A sum over the neighbors of each atom is then `x.reshape(atoms, K, ...).sum(1)`: no
-scatter, on any device, in any derivative. `edges.reverse[p]` is the slot of the opposite pair, so that what a sender knows
-reaches the receiver by one permutation, its own inverse. Slots without a neighbor, and atoms and graphs that only fill a
-bucket, are padding: mask `False`, vectors of length twice the cutoff, `reverse[p] == p`. The last graph is always padding.
+Layout: every atom owns the same number K of consecutive pair slots, those in which it is the
+receiver: `receivers = repeat(arange(atoms), K)`. A sum over the neighbors of each atom is then
+`x.reshape(atoms, K, ...).sum(1)`: no scatter, on any device, in any derivative. `edges.reverse[p]`
+is the slot of the opposite pair, so that what a sender knows reaches the receiver by one
+permutation, its own inverse. Slots without a neighbor, and atoms and graphs that only fill a
+bucket, are padding: mask `False`, vectors of length twice the cutoff, `reverse[p] == p`. The last
+graph is always padding.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 import jraph
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jmlip.core.types import (
     AtomIndex,
@@ -31,9 +34,6 @@ from jmlip.core.types import (
     PerAtom,
     PerGraph,
 )
-
-AtomGraph = jraph.GraphsTuple
-"""`nodes: Nodes`, `edges: Edges`, `globals: Globals`; `n_node`, `n_edge` as in jraph."""
 
 
 class Nodes(NamedTuple):
@@ -59,10 +59,28 @@ class Globals(NamedTuple):
     volume: PerGraph  # angstrom^3; 0 where the configuration is not periodic in three directions
 
 
-class Labels(NamedTuple):
-    """Reference values of one batch, with masks for those a frame does not have (their entries are 0).
+if TYPE_CHECKING:
 
-    Energies have the isolated-atom references subtracted, in float64, before they are cast.
+    class AtomGraph(NamedTuple):
+        """One padded graph, or several side by side."""
+
+        nodes: Nodes
+        edges: Edges
+        receivers: PairIndex
+        senders: PairIndex
+        globals: Globals
+        n_node: Int[Array, " graphs"]
+        n_edge: Int[Array, " graphs"]
+else:
+    # the same seven fields; jraph's own annotations do not say what stands in them
+    AtomGraph = jraph.GraphsTuple
+
+
+class Labels(NamedTuple):
+    """Reference values of one batch, with masks for those a frame does not have.
+
+    What is missing is 0 and masked. Energies have the isolated-atom references subtracted, in
+    float64, before they are cast.
     """
 
     energy: PerGraph  # eV
@@ -95,7 +113,7 @@ def sum_over_neighbors(
 
 
 def from_senders(graph: AtomGraph, values: Float[Array, "pairs ..."]) -> Float[Array, "pairs ..."]:
-    """Carry pair values written in the slots of the opposite pairs to this side: `values[reverse]`."""
+    """Carry what stands in the slots of the opposite pairs to this side: `values[reverse]`."""
     return values.at[graph.edges.reverse].get(unique_indices=True, mode="promise_in_bounds")
 
 

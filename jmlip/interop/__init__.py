@@ -1,0 +1,1 @@
+"""Potentials inside other programs."""

@@ -1,0 +1,1 @@
+"""Atomic energies to energies, forces and stress; potentials on disk."""

@@ -1,0 +1,1 @@
+"""Losses, optimizers and the loop that fits a potential to data."""
