@@ -150,7 +150,7 @@ def _name(key_path: tuple) -> str:
 def _to_numpy(leaf: Any) -> np.ndarray:
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
-    return np.ascontiguousarray(leaf)
+    return np.asarray(leaf, order="C")  # unlike ascontiguousarray, a scalar stays a scalar
 
 
 def _require_replaceable(path: Path, *, by: Path) -> None:
