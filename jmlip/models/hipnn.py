@@ -30,7 +30,7 @@ from jax.nn import initializers
 from jaxtyping import Array, Float
 
 from jmlip.graphs.graph import AtomGraph, from_senders, n_slots
-from jmlip.models.output import AtomicOutput
+from jmlip.graphs.output import AtomicOutput
 from jmlip.ops import safe
 from jmlip.ops.cutoffs import CUTOFFS, CutoffName
 from jmlip.ops.radial import inverse_distance_gaussians
