@@ -1,0 +1,121 @@
+"""From atomic energies to energy, forces, stress and what else derivatives give: pure functions.
+
+A model sees pair vectors r_p = position[sender] - position[receiver] only, so one gradient with
+respect to them gives everything:
+
+    g_p = dE/dr_p,      f_p = g_p - g_reverse(p)
+
+f_p is the force that the sender of slot p exerts on its receiver. Summed over the slots of atom i:
+
+    force     F_i = -dE/dR_i = sum_p f_p
+    virial    W_i = 1/2 sum_p r_p (x) f_p,    W = sum_i W_i = dE/d(strain),    stress = W / V
+
+E is the interaction energy: constants of the elements are added by `Potential`, in float64. All of
+it can be differentiated again, in parameters, vectors and directions.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jmlip.core.types import AtomVectors, GraphTensors, PairVectors, Params, PerGraph
+from jmlip.graphs.graph import (
+    AtomGraph,
+    from_senders,
+    n_slots,
+    sum_over_atoms,
+    sum_over_neighbors,
+)
+from jmlip.graphs.output import AtomicOutput
+from jmlip.ops import safe
+
+ApplyFn = Callable[[Params, AtomGraph], AtomicOutput]
+"""`apply_fn(params, graph)`: a model with its configuration bound."""
+
+
+class Evaluation(NamedTuple):
+    """One padded graph evaluated; padding atoms have force 0, padding graphs have zeros."""
+
+    energy: PerGraph  # eV, without the reference energies
+    forces: AtomVectors  # eV / angstrom
+    virial: GraphTensors  # dE/d(strain), eV, symmetric
+    stress: GraphTensors  # virial / volume, eV / angstrom^3; 0 where the graph has no volume
+    output: AtomicOutput
+
+
+def energies(apply_fn: ApplyFn, params: Params, graph: AtomGraph) -> PerGraph:
+    """Interaction energy of each graph, eV."""
+    return sum_over_atoms(graph, apply_fn(params, graph).energy)
+
+
+def evaluate(apply_fn: ApplyFn, params: Params, graph: AtomGraph) -> Evaluation:
+    """Energy, forces and stress of each graph by one reverse pass through the model."""
+    pair_force, output = _pair_forces(apply_fn, params, graph)
+    virial = sum_over_atoms(graph, _atomic_virials(graph, pair_force))
+    volume = graph.globals.volume[:, None, None]
+    return Evaluation(
+        energy=sum_over_atoms(graph, output.energy),
+        forces=sum_over_neighbors(graph, pair_force),
+        virial=virial,
+        stress=safe.divide(virial, volume),
+        output=output,
+    )
+
+
+def atomic_virials(
+    apply_fn: ApplyFn, params: Params, graph: AtomGraph
+) -> Float[Array, "atoms 3 3"]:
+    """W_i: each pair's share of dE/d(strain), half to either atom; the sum is the virial, eV."""
+    pair_force, _ = _pair_forces(apply_fn, params, graph)
+    return _atomic_virials(graph, pair_force)
+
+
+def hessian_vector_product(
+    apply_fn: ApplyFn, params: Params, graph: AtomGraph, direction: AtomVectors
+) -> AtomVectors:
+    """H v with H = d^2 E / dR dR at fixed cell, without ever forming H.
+
+    Args:
+        apply_fn: the model.
+        params: its parameters.
+        graph: one or several configurations; H is block diagonal over them.
+        direction: v, a displacement of every atom, angstrom.
+
+    Returns:
+        The change of dE/dR along v: eV / angstrom where v is in angstrom.
+    """
+    received = jnp.repeat(direction, n_slots(graph), axis=0)
+    # the receiver of the opposite slot is the sender of this one
+    displacement = from_senders(graph, received) - received
+
+    def forces(vector: PairVectors) -> AtomVectors:
+        pair_force, _ = _pair_forces(apply_fn, params, _with_vectors(graph, vector))
+        return sum_over_neighbors(graph, pair_force)
+
+    _, change = jax.jvp(forces, (graph.edges.vector,), (displacement,))
+    return -change
+
+
+def _pair_forces(
+    apply_fn: ApplyFn, params: Params, graph: AtomGraph
+) -> tuple[PairVectors, AtomicOutput]:
+    def total(vector: PairVectors) -> tuple[Float[Array, ""], AtomicOutput]:
+        output = apply_fn(params, _with_vectors(graph, vector))
+        return jnp.sum(jnp.where(graph.nodes.mask, output.energy, 0.0)), output
+
+    gradient, output = jax.grad(total, has_aux=True)(graph.edges.vector)
+    # padding slots are their own reverse, so what stands in them cancels
+    return gradient - from_senders(graph, gradient), output
+
+
+def _atomic_virials(graph: AtomGraph, pair_force: PairVectors) -> Float[Array, "atoms 3 3"]:
+    outer = graph.edges.vector[:, :, None] * pair_force[:, None, :]
+    virial = sum_over_neighbors(graph, outer)
+    return 0.25 * (virial + virial.swapaxes(-1, -2))
+
+
+def _with_vectors(graph: AtomGraph, vector: PairVectors) -> AtomGraph:
+    return graph._replace(edges=graph.edges._replace(vector=vector))
