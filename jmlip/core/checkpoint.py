@@ -86,11 +86,16 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path, *, error: Callable[[str], Exception] = JmlipError) -> Any:
     """Content of a JSON file; a missing or damaged file raises `error` with one sentence."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(text, parse_constant=_refuse_constant)
     except OSError as cause:
         raise error(f"cannot read {path}: {cause.strerror or cause}.") from cause
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is damaged: not valid JSON.") from cause
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def save_arrays(path: str | Path, tree: PyTree) -> None:
@@ -116,31 +121,39 @@ def load_arrays(
     Raises:
         error: file missing or damaged, or names and shapes are not those of `like`.
     """
-    arrays = read_arrays(path, error=error)
     paths, treedef = jax.tree_util.tree_flatten_with_path(like)
-    names = [_name(key) for key, _ in paths]
-    if sorted(names) != sorted(arrays):
-        odd = sorted(set(names) ^ set(arrays))
-        raise error(
-            f"{path} does not fit its configuration: {len(odd)} arrays differ, first {odd[0]!r}."
-        )
-    for name, (_, leaf) in zip(names, paths, strict=True):
-        found, expected = arrays[name].shape, tuple(np.shape(leaf))
-        if found != expected:
-            raise error(f"{path}: array {name!r} must have shape {expected}, found {found}.")
-    return treedef.unflatten([arrays[name] for name in names])
+    shapes = {_name(key): tuple(np.shape(leaf)) for key, leaf in paths}
+    with _reading(path, error), safetensors.safe_open(str(path), framework="numpy") as file:
+        # the header is compared before anything of the size it claims is allocated
+        odd = sorted(set(shapes) ^ set(file.keys()))
+        if odd:
+            raise error(
+                f"{path} does not fit its configuration: {len(odd)} arrays differ, "
+                f"first {odd[0]!r}."
+            )
+        for name, expected in shapes.items():
+            found = tuple(file.get_slice(name).get_shape())
+            if found != expected:
+                raise error(f"{path}: array {name!r} must have shape {expected}, found {found}.")
+        return treedef.unflatten([file.get_tensor(name) for name in shapes])
 
 
 def read_arrays(
     path: str | Path, *, error: Callable[[str], Exception] = JmlipError
 ) -> dict[str, np.ndarray]:
     """All arrays of a safetensors file by name; a missing or damaged file raises `error`."""
-    try:
+    with _reading(path, error):
         return safetensors.numpy.load_file(str(path))
+
+
+@contextlib.contextmanager
+def _reading(path: str | Path, error: Callable[[str], Exception]) -> Iterator[None]:
+    try:
+        yield
     except OSError as cause:
         raise error(f"cannot read {path}: {cause.strerror or 'no such file'}.") from cause
-    except (safetensors.SafetensorError, ValueError, KeyError) as cause:
-        raise error(f"{path} is damaged: not a safetensors file.") from cause
+    except (safetensors.SafetensorError, KeyError, TypeError) as cause:
+        raise error(f"{path} is damaged: not a safetensors file of numbers.") from cause
 
 
 def _name(key_path: tuple) -> str:
