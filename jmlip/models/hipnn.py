@@ -145,7 +145,7 @@ class Interaction(nn.Module):
         hidden = environment[:, 0] + _dense(config, "self", features.shape[-1])(features)
         for rank, squared in enumerate(squared_norms(environment, config.max_rank), start=1):
             scale = self.param(f"scale_{rank}", initializers.normal(1.0), (config.n_features,))
-            hidden = hidden + scale * jnp.sqrt(squared + config.cusp)
+            hidden = hidden + scale[None] * jnp.sqrt(squared + config.cusp)
         return _residual_exit(config, hidden, features)
 
 

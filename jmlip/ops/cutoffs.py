@@ -15,7 +15,7 @@ def cosine_squared(r: Float[Array, "*n"], cutoff: float) -> Float[Array, "*n"]:
 
 
 def smooth(r: Float[Array, "*n"], cutoff: float) -> Float[Array, "*n"]:
-    """phi(r) = exp(1 - 1 / (1 - (r/r_c)^2)); all derivatives vanish at r_c (Unke 2021, SpookyNet)."""
+    """phi(r) = exp(1 - 1 / (1 - (r/r_c)^2)); all derivatives vanish at r_c."""
     inside = r < cutoff
     x = jnp.where(inside, r / cutoff, 0.0)
     return jnp.where(inside, jnp.exp(1.0 - 1.0 / (1.0 - x * x)), 0.0)

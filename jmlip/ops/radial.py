@@ -11,5 +11,6 @@ def inverse_distance_gaussians(
 
     References: Lubbers, Smith, Barros, J. Chem. Phys. 148, 241715 (2018), eq. 5.
     """
-    x = sigma * (1.0 / r[..., None] - 1.0 / mu)
+    to_last_axis = (1,) * r.ndim + (-1,)
+    x = sigma.reshape(to_last_axis) * (1.0 / r[..., None] - 1.0 / mu.reshape(to_last_axis))
     return jnp.exp(-0.5 * x * x)
