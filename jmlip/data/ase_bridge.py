@@ -1,0 +1,82 @@
+"""`Structure` to `ase.Atoms` and back, labels included."""
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import all_properties
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from jmlip.core.structure import Structure
+from jmlip.data.labels import PER_ATOM_RESULTS, LabelOptions, LabelReader, RawFrame
+from jmlip.data.units import Units
+
+
+def from_atoms(atoms: Atoms) -> Structure:
+    """The structure of an `ase.Atoms`, with the results that its calculator already holds.
+
+    Nothing is computed; results that belong to other positions are left out. Per-atom arrays come
+    under `info["arrays"]`, momenta become velocities.
+
+    Raises:
+        DataError: no atoms, an unknown element (X), or a number that is not finite.
+
+    Example:
+        >>> atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.74]], info={"name": "hydrogen"})
+        >>> from_atoms(atoms).info
+        {'name': 'hydrogen'}
+    """
+    raw = raw_frame(atoms)
+    if atoms.calc is not None and atoms.calc.check_state(atoms):
+        raw = raw._replace(results={})
+    return LabelReader(LabelOptions(), Units()).structure(raw)
+
+
+def to_atoms(structure: Structure) -> Atoms:
+    """The `ase.Atoms` of a structure; labels stand in a `SinglePointCalculator`.
+
+    Example:
+        >>> atoms = to_atoms(Structure(species=[2], positions=[[0, 0, 0]], energy=-0.1))
+        >>> atoms.get_potential_energy()
+        -0.1
+    """
+    info = {key: value for key, value in structure.info.items() if key != "arrays"}
+    arrays = dict(structure.info.get("arrays", {}))
+    results = {key: info.pop(key) for key in list(info) if key in all_properties}
+    results |= {key: arrays.pop(key) for key in list(arrays) if key in PER_ATOM_RESULTS}
+    labels = {
+        "energy": structure.energy,
+        "forces": structure.forces,
+        "energies": structure.atomic_energies,
+        "stress": None
+        if structure.stress is None
+        else full_3x3_to_voigt_6_stress(structure.stress),
+    }
+    results |= {key: value for key, value in labels.items() if value is not None}
+    atoms = Atoms(
+        numbers=structure.species,
+        positions=structure.positions,
+        cell=structure.cell,
+        pbc=structure.pbc,
+        info=info,
+    )
+    for key, value in arrays.items():
+        atoms.set_array(key, np.asarray(value))
+    if structure.velocities is not None:
+        atoms.set_velocities(structure.velocities)
+    if results:
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def raw_frame(atoms: Atoms) -> RawFrame:
+    """What an `ase.Atoms` holds, its calculator's results taken as they are."""
+    arrays = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
+    return RawFrame(
+        species=atoms.numbers,
+        positions=atoms.positions,
+        cell=atoms.cell.array,
+        pbc=atoms.pbc,
+        results={} if atoms.calc is None else dict(getattr(atoms.calc, "results", {})),
+        arrays=arrays,
+        info=dict(atoms.info),
+    )

@@ -1,0 +1,38 @@
+"""A hash of what training sees: species, positions, cells and labels, in order."""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from jmlip.core.structure import Structure
+
+_FIELDS = ("positions", "cell", "energy", "forces", "stress", "atomic_energies")
+
+
+def data_hash(structures: Iterable[Structure]) -> str:
+    """SHA-256 of species, positions, cells, boundary conditions and labels, as hexadecimal digits.
+
+    The same on every platform and in every release; velocities and `info` do not count, the order
+    of the structures does.
+
+    Example:
+        >>> data_hash([Structure(species=[2], positions=[[0, 0, 0]], energy=-0.1)])[:16]
+        '77503d274c2fb82b'
+    """
+    running = hashlib.sha256()
+    for structure in structures:
+        update_hash(running, structure)
+    return running.hexdigest()
+
+
+def update_hash(running, structure: Structure) -> None:
+    """Add one structure to a running hash object of `hashlib`."""
+    running.update(b"structure" + len(structure.species).to_bytes(8, "little"))
+    running.update(structure.species.astype("<i8").tobytes())
+    running.update(np.packbits(structure.pbc).tobytes())
+    for name in _FIELDS:
+        value = getattr(structure, name)
+        if value is not None:
+            # adding zero makes -0.0 and 0.0 the same
+            running.update(name.encode() + (np.asarray(value, "<f8") + 0.0).tobytes())
