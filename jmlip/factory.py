@@ -1,13 +1,16 @@
 """From names to models and from directories to potentials: the only file that knows every model."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 
 from jmlip.core.config import from_dict, unknown
-from jmlip.core.errors import ConfigError
+from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.models.hipnn import HIPNN, HIPNNConfig
+from jmlip.potentials.potential import Potential
+from jmlip.potentials.storage import read_parameters, read_potential_files
 
 MODELS: Mapping[str, tuple[type[nn.Module], type]] = {"hipnn": (HIPNN, HIPNNConfig)}
 
@@ -26,3 +29,29 @@ def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
         raise ConfigError(unknown(kind, MODELS, what=f"model.kind {kind!r}"))
     module, config_class = MODELS[kind]
     return module(config=from_dict(config_class, config, where="model"))
+
+
+def load_potential(path: str | Path) -> Potential:
+    """Read a potential directory written by `jmlip.potentials.potential.save_potential`.
+
+    Nothing in the directory is executed, and everything is checked: it may come from a stranger.
+
+    Raises:
+        PotentialError: a file is missing or damaged, the format is newer, the kind of model is
+            unknown, or the parameters do not fit the configuration.
+    """
+    files = read_potential_files(path)
+    try:
+        model = make_model(files.kind, files.model)
+    except ConfigError as error:
+        raise PotentialError(f"{path}: {error}") from error
+    return Potential(
+        kind=files.kind,
+        model=model,
+        params=read_parameters(path, model, dtype=files.dtype),
+        species=files.species,
+        cutoff=files.cutoff,
+        reference_energies=files.reference_energies,
+        statistics=files.statistics,
+        provenance=files.provenance,
+    )

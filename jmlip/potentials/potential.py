@@ -1,0 +1,186 @@
+"""`Potential`: a model with its parameters and everything needed to use it and to know it."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Int
+
+from jmlip.core.config import to_dict
+from jmlip.core.errors import PotentialError
+from jmlip.core.structure import Structure
+from jmlip.core.types import Key, Params
+from jmlip.graphs.graph import AtomGraph
+from jmlip.graphs.output import AtomicOutput
+from jmlip.potentials.predict import Prediction, predict
+from jmlip.potentials.storage import PotentialFiles, smallest_graph, write_potential_files
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Potential:
+    """A model, its parameters, and its metadata.
+
+    E = sum_i E_ref(species_i) + sum_i E_i, with the reference energies of the elements kept in
+    float64, apart from the model.
+
+    Args:
+        kind: name of the model in `jmlip.factory`.
+        model: Flax module; `model.config` holds `species` and `cutoff`.
+        params: its parameters.
+        species: atomic numbers the potential knows, in the order of the model's species index.
+        cutoff: interaction radius, angstrom.
+        reference_energies: energy of each element, eV, in the order of `species`.
+        statistics: what the training data were like; plain values.
+        provenance: `jmlip.potentials.storage.make_provenance`; plain values.
+
+    Raises:
+        PotentialError: the model's species or cutoff are others than those given.
+    """
+
+    kind: str
+    model: nn.Module
+    params: Params
+    species: tuple[int, ...]
+    cutoff: float
+    reference_energies: tuple[float, ...]
+    statistics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        config: Any = self.model.config  # type: ignore[attr-defined]
+        if (config.species, config.cutoff) != (self.species, self.cutoff):
+            raise PotentialError(
+                f"species and cutoff must be those of the model, {config.species} and "
+                f"{config.cutoff} angstrom, found {self.species} and {self.cutoff} angstrom."
+            )
+        if len(self.reference_energies) != len(self.species):
+            raise PotentialError(
+                f"each of {len(self.species)} elements must have a reference energy, found "
+                f"{len(self.reference_energies)}."
+            )
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that were fitted: those of the model, and one reference energy per element."""
+        return len(self.species) + sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
+
+    def apply(self, params: Params, graph: AtomGraph) -> AtomicOutput:
+        """Atomic energies with parameters given from outside: what is differentiated."""
+        return self.model.apply({"params": params}, graph)  # type: ignore[return-value]
+
+    def astype(self, dtype: Literal["float32", "float64"]) -> "Potential":
+        """The same potential with parameters of another precision, on the default device."""
+        with jax.enable_x64(dtype == "float64"):
+            params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self.params)
+        return dataclasses.replace(self, params=params)
+
+    def species_index(self, structure: Structure) -> Int[np.ndarray, " n"]:
+        """Place of each atom's element in `species`.
+
+        Raises:
+            PotentialError: an element is not known.
+        """
+        unknown = sorted(set(structure.species.tolist()) - set(self.species))
+        if unknown:
+            raise PotentialError(
+                f"every element must be known to the potential, found {_symbols(unknown)}; it "
+                f"knows {_symbols(self.species)}."
+            )
+        return self._place[structure.species]
+
+    def predict(
+        self,
+        structures: Sequence[Structure],
+        *,
+        dtype: Literal["float32", "float64"] = "float32",
+        batch_size: int = 32,
+    ) -> list[Prediction]:
+        """Energy, forces and stress of structures of any size and periodicity.
+
+        Args:
+            structures: at any mix of elements the potential knows.
+            dtype: precision of the model.
+            batch_size: structures evaluated at once, at most.
+
+        Raises:
+            PotentialError: an element is not known, atoms lie on top of each other, or a result is
+                not finite.
+        """
+        for structure in structures:
+            self.species_index(structure)
+        return predict(
+            self.model,
+            self.astype(dtype).params,
+            structures,
+            species=self.species,
+            cutoff=self.cutoff,
+            reference_energies=self.reference_energies,
+            dtype=dtype,
+            batch_size=batch_size,
+        )
+
+    @functools.cached_property
+    def _place(self) -> np.ndarray:
+        place = np.full(119, -1, np.int32)
+        place[list(self.species)] = np.arange(len(self.species))
+        return place
+
+
+def initial_potential(
+    kind: str,
+    model: nn.Module,
+    *,
+    key: Key,
+    reference_energies: Sequence[float],
+    statistics: Mapping[str, Any] | None = None,
+) -> Potential:
+    """A potential with random parameters, to be trained.
+
+    Args:
+        kind: name of the model in `jmlip.factory`.
+        model: from `jmlip.factory.make_model`.
+        key: random key of the parameters.
+        reference_energies: energy of each element, eV, in the order of the model's species.
+        statistics: what the training data are like; plain values.
+    """
+    config: Any = model.config  # type: ignore[attr-defined]
+    return Potential(
+        kind=kind,
+        model=model,
+        params=jax.jit(model.init)(key, smallest_graph())["params"],
+        species=config.species,
+        cutoff=config.cutoff,
+        reference_energies=tuple(float(energy) for energy in reference_energies),
+        statistics=statistics or {},
+    )
+
+
+def save_potential(potential: Potential, path: str | Path) -> None:
+    """Write a potential as one directory, read by `jmlip.load_potential`.
+
+    Raises:
+        JmlipError: the place cannot be written, or holds something else.
+    """
+    leaf = jax.tree.leaves(potential.params)[0]
+    files = PotentialFiles(
+        kind=potential.kind,
+        model=to_dict(potential.model.config),  # type: ignore[attr-defined]
+        species=potential.species,
+        cutoff=potential.cutoff,
+        reference_energies=potential.reference_energies,
+        dtype=str(leaf.dtype),
+        statistics=dict(potential.statistics),
+        provenance=dict(potential.provenance),
+    )
+    write_potential_files(path, files, potential.params)
+
+
+def _symbols(numbers: Sequence[int]) -> str:
+    return ", ".join(chemical_symbols[number] for number in numbers)

@@ -1,0 +1,47 @@
+"""What goes through the batteries: every model, small, with parameters that are not special."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from jmlip.factory import make_model
+from jmlip.potentials.potential import Potential, initial_potential
+from tests.contracts.lennard_jones import LennardJones, LennardJonesConfig
+
+SPECIES = (1, 6, 8)
+CUTOFF = 4.5
+REFERENCE_ENERGIES = (-13.6, -1036.1, -2043.2)
+
+
+class Subject(NamedTuple):
+    name: str
+    make: Callable[[], Potential]
+    in_factory: bool = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _lennard_jones() -> Potential:
+    model = LennardJones(LennardJonesConfig(species=SPECIES, cutoff=CUTOFF))
+    return _potential("lennard-jones", model)
+
+
+def _hipnn(**config) -> Callable[[], Potential]:
+    sizes = {"n_features": 8, "n_sensitivities": 6, "n_onsite": 1, "r_high": 4.0}
+    values = {"species": SPECIES, "cutoff": CUTOFF, **sizes, **config}
+    return lambda: _potential("hipnn", make_model("hipnn", values))
+
+
+def _potential(kind: str, model) -> Potential:
+    return initial_potential(
+        kind, model, key=jax.random.key(7), reference_energies=REFERENCE_ENERGIES
+    )
+
+
+SUBJECTS = (
+    Subject("lennard-jones", _lennard_jones, in_factory=False),
+    Subject("hipnn-rank0", _hipnn(max_rank=0, n_interactions=1)),
+    Subject("hipnn-rank2", _hipnn(max_rank=2, n_interactions=2, initialization="hippynn")),
+)
