@@ -9,7 +9,7 @@ import numpy as np
 from jmlip.core.errors import DataError
 from jmlip.core.structure import Structure
 from jmlip.graphs.graph import Batch, Edges, Globals, Labels, Nodes
-from jmlip.ops.neighbors import neighbors, reverse_pairs
+from jmlip.ops.neighbors import Neighbors, neighbors
 
 
 class Frame(NamedTuple):
@@ -79,6 +79,15 @@ def make_frame(
         stress=structure.stress,
         atomic_energies=_subtract(structure.atomic_energies, reference),
     )
+
+
+def reverse_pairs(pairs: Neighbors) -> np.ndarray:
+    """For each pair (i, j, S) the position of (j, i, -S) in the list."""
+    forward = np.lexsort((*pairs.shifts.T[::-1], pairs.senders, pairs.receivers))
+    backward = np.lexsort((*-pairs.shifts.T[::-1], pairs.receivers, pairs.senders))
+    reverse = np.empty(len(forward), np.int64)
+    reverse[backward] = forward
+    return reverse
 
 
 def species_index(structure: Structure, species: tuple[int, ...]) -> np.ndarray:

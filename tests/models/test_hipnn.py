@@ -20,7 +20,8 @@ def small_graph(cutoff, dtype=np.float32):
     molecule = Structure(species=np.array([6, 1, 8, 1, 6]), positions=positions)
     frame = make_frame(molecule, species=SPECIES, cutoff=cutoff, reference_energies=(0.0,) * 5)
     bucket = Bucket(n_atoms=6, n_slots=5, n_graphs=2)
-    return molecule, pad_batch([frame], bucket, dtype=dtype, cutoff=cutoff).graph
+    batch = pad_batch([frame], bucket, dtype=dtype, cutoff=cutoff)
+    return molecule, jax.tree.map(jnp.asarray, batch.graph)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_sensitivities_are_gaussians_of_the_inverse_distance():
     r, mu, sigma = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.5]), np.array([20.0, 10.0])
     expected = np.exp(-0.5 * sigma**2 * (1 / r[:, None] - 1 / mu) ** 2)
     got = inverse_distance_gaussians(jnp.array(r), jnp.array(mu), jnp.array(sigma))
-    np.testing.assert_allclose(got, expected, rtol=2e-4)
+    np.testing.assert_allclose(got, expected, rtol=2e-4, atol=1e-6)
 
 
 def test_tensors_are_the_independent_components_of_uu_minus_trace():
