@@ -1,7 +1,9 @@
-"""Neighbor lists on the host: exact for open, slab, periodic and strongly skewed cells, and for cells smaller than the cutoff.
+"""Neighbor lists on the host: exact for open, slab, periodic and strongly skewed cells of any size.
 
-The search is vesin's cell list; this file puts it in the form it is exact for, and decides itself, in float64, which pairs are
-nearer than the cutoff. A pair and its opposite are accepted together, because every operation on their vectors is odd.
+The search is vesin's cell list. It misses pairs where lattice vectors are zero and takes seconds
+where an open direction is mostly empty, so this file gives it a full box without gaps; and it
+decides itself, in float64, which pairs are nearer than the cutoff. A pair and its opposite are
+accepted together, because every operation on their vectors is odd.
 """
 
 from typing import NamedTuple
@@ -37,7 +39,8 @@ def neighbors(
 
     Args:
         positions: angstrom; atoms may lie anywhere, also outside the cell.
-        cell: rows are lattice vectors, angstrom; rows of directions that are not periodic are ignored and may be zero.
+        cell: rows are lattice vectors, angstrom; those of open directions are ignored, and may be
+            zero.
         pbc: periodic along each lattice vector.
         cutoff: interaction radius, angstrom.
 
@@ -64,7 +67,7 @@ def neighbors(
 
 
 def _wrap(positions, cell, pbc, cutoff):
-    """Positions inside a full-rank box, the box, and how many lattice vectors each atom was moved."""
+    """Positions inside a full-rank box, the box, and by how many lattice vectors each was moved."""
     if not np.isfinite(positions).all():
         raise DataError("positions must be finite, found NaN or infinity; the run has diverged.")
     box = cell.copy()
@@ -72,8 +75,8 @@ def _wrap(positions, cell, pbc, cutoff):
         box[~pbc] = np.linalg.svd(cell[pbc])[2][pbc.sum() :] if pbc.any() else np.eye(3)
     if abs(np.linalg.det(box)) <= 1e-9 * np.prod(np.linalg.norm(box, axis=1)):
         raise DataError(
-            f"periodic directions need independent lattice vectors, found cell {cell.tolist()} with "
-            f"pbc {pbc.tolist()}; set the cell or clear pbc."
+            "periodic directions need independent lattice vectors, found cell "
+            f"{cell.tolist()} with pbc {pbc.tolist()}; set the cell or clear pbc."
         )
     coordinates = positions @ np.linalg.inv(box)
     turns = np.where(pbc, np.floor(coordinates), 0.0)
@@ -87,7 +90,7 @@ def _wrap(positions, cell, pbc, cutoff):
 
 
 def _close_gaps(coordinate, cutoff):
-    """Shrink empty stretches along an open direction; the search grid would otherwise fill a vacuum of any size."""
+    """Shrink empty stretches along an open direction to just more than the cutoff."""
     order = np.argsort(coordinate)
     steps = np.diff(coordinate[order], prepend=coordinate[order[0]])
     closed = np.empty_like(coordinate)

@@ -1,0 +1,169 @@
+"""Which padded sizes, and which frames together: few programs to compile, little computed in vain.
+
+Frames are sorted into classes by their largest number of neighbors, one class for each bucket.
+Within a class frames are dealt to batches so that all batches have nearly the same number of atoms;
+who meets whom is drawn anew in every epoch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from jmlip.graphs.batching import Bucket, Frame, exact_bucket
+
+_WORTH = 0.9  # another bucket must lower the cost of an epoch to this, as it costs a compilation
+_TRIALS = 8  # deals from which the atoms of a bucket are taken
+_SHUFFLE = 0.3  # relative noise on sizes while dealing: mixes batches, keeps them balanced
+
+
+def choose_buckets(
+    frames: Sequence[Frame], *, batch_size: int, max_buckets: int = 3
+) -> tuple[Bucket, ...]:
+    """Few padded sizes for batches of at most `batch_size` of these frames, by growing K.
+
+    The cost of an epoch is the number of pair slots of all its batches. Frames of one size give one
+    bucket without padding atoms.
+
+    Args:
+        frames: the data, or a fair sample of it.
+        batch_size: most real graphs in a batch.
+        max_buckets: most sizes, that is, compilations.
+    """
+    atoms, slots = _sizes(frames)
+    best, best_cost = _cut(atoms, slots, batch_size, 1)
+    for n in range(2, max_buckets + 1):
+        cuts, cost = _cut(atoms, slots, batch_size, n)
+        if cost <= _WORTH * best_cost:
+            best, best_cost = cuts, cost
+    buckets, below = [], 0
+    for top in best:
+        inside = atoms[(slots > below) & (slots <= top)]
+        buckets.append(_bucket(inside, top, batch_size))
+        below = top
+    return tuple(buckets)
+
+
+def smallest_bucket(frames: Sequence[Frame], buckets: Sequence[Bucket]) -> Bucket:
+    """The cheapest bucket that takes the frames; if none does, one made for them, rounded up.
+
+    Rounding up lets the next frames beyond the buckets meet the same program.
+    """
+    needed = exact_bucket(frames)
+    fitting = [b for b in buckets if all(n <= h for n, h in zip(needed, b, strict=True))]
+    if fitting:
+        return min(fitting, key=lambda bucket: bucket.n_pairs)
+    n_graphs = max([needed.n_graphs, *(b.n_graphs for b in buckets)])
+    return Bucket(_round_up(needed.n_atoms), _round_up(needed.n_slots), n_graphs)
+
+
+def plan_batches(
+    frames: Sequence[Frame],
+    buckets: Sequence[Bucket],
+    *,
+    batch_size: int,
+    generator: np.random.Generator | None = None,
+) -> list[Int[np.ndarray, " members"]]:
+    """Indices of the frames of each batch; every frame stands in exactly one.
+
+    Args:
+        frames: what is to be distributed.
+        buckets: from `choose_buckets`.
+        batch_size: most frames in a batch; a batch that would need more room than any bucket has is
+            split.
+        generator: shuffles frames and batches; without it the plan is the same each time.
+    """
+    atoms, slots = _sizes(frames)
+    tops = np.unique([bucket.n_slots for bucket in buckets])
+    kind = np.searchsorted(tops, slots)  # the last class is that of frames beyond every bucket
+    plan: list[np.ndarray] = []
+    for c in np.unique(kind):
+        members = np.flatnonzero(kind == c)
+        n_batches = -(-len(members) // batch_size)
+        for batch in deal(atoms[members], n_batches, generator):
+            plan += _split(members[batch], atoms, slots, buckets)
+    if generator is None:
+        return plan
+    return [plan[i] for i in generator.permutation(len(plan))]
+
+
+def deal(
+    sizes: Int[np.ndarray, " n"], n_batches: int, generator: np.random.Generator | None
+) -> list[Int[np.ndarray, " members"]]:
+    """Distribute items over batches of nearly equal counts and nearly equal sums of sizes.
+
+    Large items go first, in rounds of one for each batch; within a round the larger ones go to the
+    batches that hold less.
+    """
+    noise = 0.0 if generator is None else generator.normal(size=len(sizes))
+    order = np.argsort(-sizes * np.exp(_SHUFFLE * noise), kind="stable")
+    sums, owner = np.zeros(n_batches), np.empty(len(sizes), np.int64)
+    for first in range(0, len(sizes), n_batches):
+        row = order[first : first + n_batches]
+        row = row[np.argsort(-sizes[row], kind="stable")]
+        emptiest = np.argsort(sums, kind="stable")[: len(row)]
+        owner[row] = emptiest
+        sums[emptiest] += sizes[row]
+    members = np.argsort(owner, kind="stable")
+    return np.split(members, np.cumsum(np.bincount(owner, minlength=n_batches))[:-1])
+
+
+def _sizes(frames):
+    atoms = np.array([len(frame.species) for frame in frames])
+    return atoms, np.array([max(frame.mask.shape[1], 1) for frame in frames])
+
+
+def _cut(atoms, slots, batch_size, n_classes):
+    """Largest K of each class, so that the pair slots of one epoch are fewest; and their number."""
+    tops = np.unique(slots)
+    if len(tops) > 64:  # more candidates change little
+        tops = np.unique(np.quantile(slots, np.linspace(0, 1, 64), method="higher"))
+    least = np.full(len(tops) + 1, np.inf)
+    least[0] = 0.0
+    chosen: list[list[int]] = [[] for _ in least]
+    for _ in range(n_classes):
+        previous, previous_chosen = least, chosen
+        least, chosen = least.copy(), list(chosen)
+        for b, top in enumerate(tops):
+            for a in range(b + 1):
+                below = tops[a - 1] if a else 0
+                inside = atoms[(slots > below) & (slots <= top)]
+                cost = previous[a] + _cost(inside, top, batch_size)
+                if cost < least[b + 1]:
+                    least[b + 1] = cost
+                    chosen[b + 1] = [*previous_chosen[a], int(top)]
+    return chosen[-1], least[-1]
+
+
+def _cost(atoms, n_slots, batch_size):
+    n_batches = -(-len(atoms) // batch_size)
+    per_batch = -(-len(atoms) // n_batches)
+    return n_batches * max(per_batch * atoms.mean(), atoms.max()) * n_slots
+
+
+def _bucket(atoms, n_slots, batch_size):
+    n_batches = -(-len(atoms) // batch_size)
+    generator = np.random.default_rng(0)
+    deals = [batch for _ in range(_TRIALS) for batch in deal(atoms, n_batches, generator)]
+    return Bucket(
+        n_atoms=int(max(atoms[batch].sum() for batch in deals)),
+        n_slots=int(n_slots),
+        n_graphs=max(len(batch) for batch in deals) + 1,
+    )
+
+
+def _split(batch, atoms, slots, buckets):
+    """Halve a batch until it fits; a single frame may stay without a bucket."""
+    n, k = atoms[batch].sum(), slots[batch].max()
+    has_room = any(n <= b.n_atoms and k <= b.n_slots and len(batch) < b.n_graphs for b in buckets)
+    if has_room or len(batch) == 1:
+        return [batch]
+    middle = len(batch) // 2
+    parts = batch[:middle], batch[middle:]
+    return [piece for part in parts for piece in _split(part, atoms, slots, buckets)]
+
+
+def _round_up(size: int) -> int:
+    """To one of four steps per octave: at most a quarter is padding."""
+    step = max(1, 2 ** (max(size - 1, 1).bit_length() - 3))
+    return -(-size // step) * step
