@@ -54,14 +54,19 @@ def write(path: str | Path, structures: Iterable[Structure]) -> None:
             number = -1
             for number, structure in enumerate(structures):
                 try:
-                    file.write(_frame(structure))
+                    file.write(extended_xyz(structure))
                 except DataError as error:
                     raise DataError(f"{path}, frame {number}: {error}") from error
         if number < 0:
             raise DataError(f"{path} must hold at least one structure, found none to write.")
 
 
-def _frame(structure: Structure) -> str:
+def extended_xyz(structure: Structure) -> str:
+    """The text of one frame, as `write` puts it into a file.
+
+    Raises:
+        DataError: an array cannot be a column.
+    """
     columns = _columns(structure)
     words = [_SYMBOLS[structure.species].tolist()]
     for array in list(columns.values())[1:]:

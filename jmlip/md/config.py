@@ -1,0 +1,101 @@
+"""`MDConfig`: what a run of molecular dynamics is, checked before anything starts."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from jmlip.core import units
+from jmlip.core.errors import ConfigError
+
+Ensemble = Literal["nve", "langevin", "nose-hoover", "csvr"]
+
+_ONLY_FOR = {
+    "friction_per_ps": ("langevin",),
+    "tau_fs": ("nose-hoover", "csvr"),
+    "chain_length": ("nose-hoover",),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MDConfig:
+    """A run of molecular dynamics at fixed cell.
+
+    Args:
+        ensemble: "nve", or a canonical ensemble by "langevin" (BAOAB), "nose-hoover" (chain) or
+            "csvr" (stochastic velocity rescaling).
+        timestep_fs: time step.
+        n_steps: steps from the start of the trajectory; a restart may ask for more.
+        temperature_K: temperature of the thermostat. In NVE: of the velocities drawn at the start;
+            leave it out to keep the velocities that the start structure brings.
+        seed: fixes the velocities drawn and the noise of the thermostat.
+        every: steps between frames of the trajectory.
+        friction_per_ps: Langevin friction; 10 where it is not given.
+        tau_fs: relaxation time of "nose-hoover" and "csvr"; 100 where it is not given.
+        chain_length: thermostats in the Nose-Hoover chain; 3 where it is not given.
+        dtype: precision of positions, momenta and forces.
+        skin: neighbors are listed up to cutoff + skin, angstrom.
+        chunk_seconds: time between writes of trajectory and checkpoint; no influence on results.
+
+    Raises:
+        ConfigError: a value is impossible, or an option has no meaning in the ensemble.
+    """
+
+    ensemble: Ensemble
+    timestep_fs: float
+    n_steps: int
+    temperature_K: float | None = None
+    seed: int = 0
+    every: int = 100
+    friction_per_ps: float | None = None
+    tau_fs: float | None = None
+    chain_length: int | None = None
+    dtype: Literal["float32", "float64"] = "float32"
+    skin: float = 0.5
+    chunk_seconds: float = 5.0
+
+    def __post_init__(self):
+        for name, only_for in _ONLY_FOR.items():
+            if getattr(self, name) is not None and self.ensemble not in only_for:
+                raise ConfigError(
+                    f"{name} means nothing in ensemble {self.ensemble!r} (only in "
+                    f"{', '.join(only_for)}); leave it out."
+                )
+        if self.ensemble != "nve" and self.temperature_K is None:
+            raise ConfigError(f"ensemble {self.ensemble!r} needs temperature_K; set it.")
+        for name in ("timestep_fs", "friction_per_ps", "tau_fs", "skin", "chunk_seconds"):
+            _require_positive(name, getattr(self, name))
+        if self.ensemble != "nve":
+            _require_positive("temperature_K", self.temperature_K)
+        for name, least in (("n_steps", 0), ("temperature_K", 0), ("every", 1), ("seed", 0)):
+            _require_at_least(name, getattr(self, name), least)
+        _require_at_least("chain_length", self.chain_length, 2)
+
+    @property
+    def dt(self) -> float:
+        """Time step in internal units."""
+        return self.timestep_fs * units.FS
+
+    @property
+    def kT(self) -> float:
+        """Thermal energy, eV."""
+        return (self.temperature_K or 0.0) * units.KELVIN
+
+    @property
+    def friction(self) -> float:
+        """Langevin friction, 1 / (internal time unit)."""
+        return (10.0 if self.friction_per_ps is None else self.friction_per_ps) / units.PS
+
+    @property
+    def tau(self) -> float:
+        """Relaxation time of the thermostat in internal units."""
+        return (100.0 if self.tau_fs is None else self.tau_fs) * units.FS
+
+
+def _require_positive(name: str, value: float | None) -> None:
+    if value is not None and not (value > 0.0 and math.isfinite(value)):
+        raise ConfigError(f"{name} must be positive, found {value}.")
+
+
+def _require_at_least(name: str, value: float | None, least: int) -> None:
+    if value is not None and not (value >= least and math.isfinite(value)):
+        raise ConfigError(f"{name} must be at least {least}, found {value}.")

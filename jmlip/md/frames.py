@@ -1,0 +1,57 @@
+"""From the records of a compiled chunk to frames and structures on the host, in float64 sums."""
+
+from typing import Any
+
+import numpy as np
+
+from jmlip.core.structure import Structure
+from jmlip.core.units import GPA
+from jmlip.md.chunk import Record
+from jmlip.md.config import MDConfig
+from jmlip.md.state import MDState, pressure, temperature_K
+from jmlip.md.trajectory import Frames
+
+
+def make_frames(
+    records: Record,
+    steps: np.ndarray,
+    *,
+    structure: Structure,
+    config: MDConfig,
+    reference_energy: float,
+) -> Frames:
+    """Frames of the first records of a chunk, which belong to these steps.
+
+    Energies are small on the device, relative to isolated atoms; the references join them here.
+    """
+    arrays: list[Any] = [np.asarray(leaf)[: len(steps)] for leaf in records]
+    positions, velocities, forces, *sums = arrays
+    interaction, kinetic, bath, virial = (array.astype(np.float64) for array in sums)
+    potential = interaction + reference_energy
+    has_volume = structure.is_periodic
+    return Frames(
+        step=steps,
+        time_fs=steps * config.timestep_fs,
+        positions=positions,
+        velocities=velocities,
+        forces=forces,
+        potential_energy=potential,
+        kinetic_energy=kinetic,
+        conserved_energy=potential + kinetic + bath,
+        temperature_K=temperature_K(kinetic, structure.n_atoms),
+        pressure_GPa=pressure(kinetic, virial, structure.volume) / GPA if has_volume else None,
+    )
+
+
+def structure_of(state: MDState, structure: Structure, *, reference_energy: float) -> Structure:
+    """The structure as it is in a state, with energy, forces and velocities."""
+    dynamics = state.dynamics
+    return structure.replace(
+        positions=np.asarray(dynamics.position),
+        velocities=np.asarray(dynamics.momentum / dynamics.mass),
+        forces=np.asarray(dynamics.force),
+        energy=float(state.energy) + reference_energy,
+        stress=None,
+        atomic_energies=None,
+        info={k: v for k, v in structure.info.items() if k == "arrays"},
+    )

@@ -1,0 +1,197 @@
+"""One run in the making: its state, its files, and what happens between two chunks."""
+
+from pathlib import Path
+from time import perf_counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmlip.analysis.lines import RunningLine
+from jmlip.core.errors import ConfigError, DivergenceError
+from jmlip.core.structure import Structure
+from jmlip.md.chunk import AdvanceFn, Record, make_advance, make_record
+from jmlip.md.config import MDConfig
+from jmlip.md.forces import allocate_neighbors, make_force_fn, reference_energy
+from jmlip.md.frames import make_frames
+from jmlip.md.integrators import make_integrator
+from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
+from jmlip.md.state import EXPLODED, MAX_DISPLACEMENT, MAX_TEMPERATURE_K, OVERFLOW
+from jmlip.md.trajectory import open_trajectory
+from jmlip.md.velocities import initial_momenta, masses
+from jmlip.potentials.potential import Potential
+
+FIRST_CHUNK = 10
+"""Steps of the first chunk, from which the length of the next is estimated."""
+FRAMES_PER_CHUNK = 1000
+BYTES_PER_CHUNK = 1 << 26
+
+
+class Run:
+    """A run at its last completed chunk: `begin` or `take_up`, then `advance` until it is done.
+
+    Args:
+        potential: gives energy and forces.
+        structure: species, cell and where to start.
+        config: what to do.
+        out: the trajectory.
+    """
+
+    def __init__(self, potential: Potential, structure: Structure, config: MDConfig, out: Path):
+        self.potential, self.structure, self.config, self.out = potential, structure, config, out
+        force_fn = make_force_fn(potential, structure, dtype=config.dtype, skin=config.skin)
+        self.integrator = make_integrator(config, force_fn)
+        self.reference_energy = reference_energy(potential, structure)
+        self.energy_line = RunningLine()  # conserved energy against time in ps
+        self.temperature_line = RunningLine()
+        self.n_steps_made = 0
+        self.n_compilations = 0
+        self.seconds = 0.0
+        self._identity = identify(potential, structure, config)
+        self._mark: int | None = None
+        self._compiled: AdvanceFn | None = None
+        self._pace = FIRST_CHUNK
+
+    @property
+    def step(self) -> int:
+        """Steps from the start of the trajectory."""
+        return int(self.state.step)
+
+    def begin(self) -> None:
+        """Make the first state and the first frame.
+
+        Raises:
+            DivergenceError: the potential gives no finite forces for the start structure.
+        """
+        self.state = jax.jit(self.integrator.init)(*self._start())
+        self.n_compilations += 1
+        if not np.isfinite(self.state.dynamics.force).all():
+            raise DivergenceError(
+                "the potential must give finite forces for the start structure, found NaN or "
+                "infinity; check its geometry."
+            )
+        # this checkpoint stands before the trajectory, so every file found later has one
+        self._save()
+        self._open()
+
+    def take_up(self) -> None:
+        """Go back to the last checkpoint, and cut the trajectory there.
+
+        Raises:
+            ConfigError: the run has already gone further than is asked for.
+            JmlipError: the checkpoint is of another run, or damaged.
+        """
+        like = jax.eval_shape(self.integrator.init, *self._start())
+        checkpoint = load_checkpoint(self.out, self._identity, like=like)
+        self.state, self._mark, sums = checkpoint
+        if self.step > self.config.n_steps:
+            raise ConfigError(
+                f"n_steps must be at least the {self.step} steps that {self.out} has already, "
+                f"found {self.config.n_steps}."
+            )
+        half = len(sums) // 2
+        self.energy_line, self.temperature_line = (
+            RunningLine(*sums[:half]),
+            RunningLine(*sums[half:]),
+        )
+        self._open()
+
+    def advance(self) -> None:
+        """Make one chunk: steps, frames, checkpoint; then grow the neighbor list if it overflowed.
+
+        Raises:
+            DivergenceError: a step could not be made.
+        """
+        compiled = self._compiled or self._compile()
+        began, start = perf_counter(), self.step
+        state, records = jax.block_until_ready(compiled(self.state, self._stop()))
+        self.state = state._replace(status=jnp.zeros_like(state.status))
+        every = self.config.every
+        self._write(records, every * np.arange(start // every + 1, self.step // every + 1))
+        self._save()
+        self._keep_time(self.step - start, perf_counter() - began)
+        status = int(state.status)
+        if status == OVERFLOW:
+            self._grow()
+        elif status:
+            raise DivergenceError(self._explain(status))
+
+    def _start(self) -> tuple:
+        velocity_key, thermostat_key = jax.random.split(jax.random.key(self.config.seed))
+        momenta = initial_momenta(self.structure, self.config, key=velocity_key)
+        mass = jnp.asarray(masses(self.structure), self.config.dtype)
+        positions = jnp.asarray(self.structure.positions, self.config.dtype)
+        neighbors = allocate_neighbors(
+            self.potential, self.structure, positions, skin=self.config.skin
+        )
+        return positions, momenta, mass, neighbors, thermostat_key
+
+    def _open(self) -> None:
+        self._writer = open_trajectory(self.out, self.structure, mark=self._mark)
+        if self._mark is None:
+            record = jax.jit(lambda state: make_record(self.integrator, state))(self.state)
+            self._write(jax.tree.map(lambda leaf: leaf[None], record), np.zeros(1, int))
+
+    def _compile(self) -> AdvanceFn:
+        advance = make_advance(
+            self.integrator, every=self.config.every, n_slots=self._frames_per_chunk()
+        )
+        self._compiled = jax.jit(advance).lower(self.state, self._stop()).compile()
+        self.n_compilations += 1
+        return self._compiled
+
+    def _stop(self) -> jax.Array:
+        every, start = self.config.every, self.step
+        last_slot = (start // every + self._frames_per_chunk()) * every
+        return jnp.asarray(min(start + self._pace, last_slot, self.config.n_steps), jnp.int32)
+
+    def _frames_per_chunk(self) -> int:
+        frame_bytes = 9 * self.structure.n_atoms * np.dtype(self.config.dtype).itemsize
+        return max(1, min(FRAMES_PER_CHUNK, BYTES_PER_CHUNK // frame_bytes))
+
+    def _keep_time(self, n_steps: int, seconds: float) -> None:
+        self.seconds += seconds
+        self.n_steps_made += n_steps
+        self._pace = max(1, int(self.config.chunk_seconds * n_steps / seconds))
+
+    def _grow(self) -> None:
+        # made for the positions at which the list overflowed: those of the next step
+        grown = allocate_neighbors(
+            self.potential,
+            self.structure,
+            self.state.neighbors.reference_positions,
+            skin=self.config.skin,
+        )
+        self.state, self._compiled = self.state._replace(neighbors=grown), None
+
+    def _write(self, records: Record, steps: np.ndarray) -> None:
+        if len(steps) == 0:
+            return
+        frames = make_frames(
+            records,
+            steps,
+            structure=self.structure,
+            config=self.config,
+            reference_energy=self.reference_energy,
+        )
+        self._mark = self._writer.append(frames)
+        time_ps = 1.0e-3 * frames.time_fs
+        self.energy_line = self.energy_line.add(time_ps, frames.conserved_energy)
+        self.temperature_line = self.temperature_line.add(time_ps, frames.temperature_K)
+
+    def _save(self) -> None:
+        sums = (*self.energy_line, *self.temperature_line)
+        save_checkpoint(self.out, Checkpoint(self.state, self._mark, sums), self._identity)
+
+    def _explain(self, status: int) -> str:
+        found = (
+            f"an atom moved more than {MAX_DISPLACEMENT} angstrom in one step or the temperature "
+            f"passed {MAX_TEMPERATURE_K:.0f} K"
+            if status & EXPLODED
+            else "positions, momenta or forces were not finite"
+        )
+        return (
+            f"dynamics must stay finite, and in step {self.step + 1} {found}; {self.out} ends with "
+            "the last good frame: relax the start structure, take a shorter time step, or train "
+            "the potential on such structures."
+        )

@@ -1,0 +1,132 @@
+"""`simulate`: molecular dynamics from a structure to a trajectory on disk.
+
+The run goes in chunks, each one compiled program. Between chunks the host writes frames and a
+checkpoint, grows the neighbor list where it has overflowed, and stops where numbers went wrong.
+Where chunks begin and end has no influence on the numbers, so a run that was killed and taken up
+again, at any moment, gives the trajectory of one that was not.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from rich.console import Console
+
+from jmlip.core import units
+from jmlip.core.errors import ConfigError
+from jmlip.core.structure import Structure
+from jmlip.md.config import MDConfig
+from jmlip.md.frames import structure_of
+from jmlip.md.progress import progress_bar
+from jmlip.md.restart import has_checkpoint, restart_directory
+from jmlip.md.run import Run
+from jmlip.md.trajectory import require_known_suffix
+from jmlip.potentials.potential import Potential
+
+
+class MDResult(NamedTuple):
+    """How a run ended. Times and steps are of this call, means of the whole trajectory."""
+
+    structure: Structure  # the last step, with energy, forces, velocities; not wrapped
+    trajectory: Path
+    drift_meV_per_atom_ps: float  # of the conserved energy
+    mean_temperature_K: float
+    n_steps: int
+    seconds: float  # wall time, writing included, compiling not
+    n_compilations: int
+    timestep_fs: float
+
+    @property
+    def us_per_atom_step(self) -> float:
+        """Microseconds per atom and step; NaN where no step was left to make."""
+        n = self.n_steps * self.structure.n_atoms
+        return 1.0e6 * self.seconds / n if n else float("nan")
+
+    @property
+    def ns_per_day(self) -> float:
+        """Nanoseconds of dynamics per day of wall time; NaN where no step was left to make."""
+        days = self.seconds / 86400.0
+        return 1.0e-6 * self.n_steps * self.timestep_fs / days if days else float("nan")
+
+    def summary(self) -> str:
+        """The figures in two lines."""
+        return (
+            f"{self.n_steps} steps in {self.seconds:.1f} s: {self.ns_per_day:.3g} ns/day, "
+            f"{self.us_per_atom_step:.3g} \N{MICRO SIGN}s/atom/step, "
+            f"{self.n_compilations} compilations\n"
+            f"mean temperature {self.mean_temperature_K:.1f} K, drift of the conserved energy "
+            f"{self.drift_meV_per_atom_ps:.3g} meV/atom/ps"
+        )
+
+
+def simulate(
+    potential: Potential,
+    structure: Structure,
+    config: MDConfig,
+    out: str | Path,
+    *,
+    restart: bool = False,
+    progress: bool = True,
+) -> MDResult:
+    """Run molecular dynamics and write a trajectory.
+
+    Args:
+        potential: gives energy and forces.
+        structure: where to start; its velocities, if it has any, are used as `MDConfig` says.
+        config: ensemble, time step, length, precision.
+        out: trajectory, extended XYZ (.xyz, .extxyz) or H5MD (.h5md, .h5). Checkpoints go to the
+            directory of this name with `.restart` appended.
+        restart: take up the run of this trajectory at its last checkpoint; the numbers are those of
+            a run without interruption. Where nothing was begun, begin.
+        progress: show a bar, and the figures at the end, on standard error.
+
+    Raises:
+        ConfigError: the output is in the way, or the options contradict each other.
+        PotentialError: an element is unknown to the potential.
+        DivergenceError: numbers are not finite, or atoms fly apart; the message names the step, and
+            trajectory and checkpoint end with the last good one.
+        JmlipError: the restart belongs to another run, or a file cannot be written.
+    """
+    out = Path(out)
+    require_known_suffix(out)
+    _require_free(out, restart=restart)
+    with (
+        jax.enable_x64(config.dtype == "float64"),
+        progress_bar(config.n_steps, enabled=progress) as show,
+    ):
+        run = Run(potential, structure, config, out)
+        run.take_up() if restart and has_checkpoint(out) else run.begin()
+        while run.step < config.n_steps:
+            show(run.step)
+            run.advance()
+        show(run.step)
+        result = _result(run)
+    if progress:
+        Console(stderr=True, highlight=False).print(result.summary())
+    return result
+
+
+def _result(run: Run) -> MDResult:
+    n_atoms = run.structure.n_atoms
+    return MDResult(
+        structure=structure_of(run.state, run.structure, reference_energy=run.reference_energy),
+        trajectory=run.out,
+        drift_meV_per_atom_ps=run.energy_line.slope / n_atoms / units.MEV,
+        mean_temperature_K=run.temperature_line.mean,
+        n_steps=run.n_steps_made,
+        seconds=run.seconds,
+        n_compilations=run.n_compilations,
+        timestep_fs=run.config.timestep_fs,
+    )
+
+
+def _require_free(out: Path, *, restart: bool) -> None:
+    if restart and (has_checkpoint(out) or not out.exists()):
+        return
+    if restart:
+        raise ConfigError(f"{out} has no checkpoint to restart from; choose another name.")
+    if out.exists() or restart_directory(out).exists():
+        raise ConfigError(
+            f"{out} must not exist yet, and it or its checkpoint does; continue it with restart, "
+            "or choose another name."
+        )

@@ -1,0 +1,257 @@
+"""What every integrator must satisfy, on an analytic potential without rotational symmetry."""
+
+from typing import NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase.calculators.calculator import Calculator
+from ase.md.verlet import VelocityVerlet
+from jax_md import simulate
+from scipy import stats
+
+from jmlip.analysis.lines import log_log_slope
+from jmlip.core.structure import Structure
+from jmlip.md import integrators
+from jmlip.md.state import Evaluation, kinetic_energy, n_degrees_of_freedom
+from jmlip.md.velocities import masses, maxwell_boltzmann
+
+KT = 0.1  # eV
+STIFFNESS = jnp.array([0.5, 1.0, 1.5])  # eV / angstrom^2; different axes, so nothing is conserved
+SPECIES = np.array([1, 1, 6, 8, 1, 7])  # that should not be: neither angular momentum nor modes
+DT = 0.05  # internal units, about 0.5 fs; the fastest period is about 2
+N_ATOMS = len(SPECIES)
+N_FREE = 3 * N_ATOMS - 3
+MASSES = masses(Structure(species=SPECIES, positions=np.zeros((N_ATOMS, 3))))
+
+
+class NoNeighbors(NamedTuple):
+    status: jax.Array
+
+
+def energy(positions):
+    vector = positions[:, None] - positions[None]
+    squared = vector**2 @ STIFFNESS.astype(positions.dtype)
+    return 0.25 * (squared + 0.5 * squared**2).sum()
+
+
+def force_fn(positions, neighbors):
+    value, gradient = jax.value_and_grad(energy)(positions)
+    return Evaluation(value, -gradient, jnp.zeros((3, 3), positions.dtype), neighbors)
+
+
+THERMOSTATS = {
+    "langevin": lambda dt: integrators.make_langevin(force_fn, dt=dt, kT=KT, friction=1.0),
+    "nose-hoover": lambda dt: integrators.make_nose_hoover(force_fn, dt=dt, kT=KT, tau=1.0),
+    "csvr": lambda dt: integrators.make_csvr(force_fn, dt=dt, kT=KT, tau=1.0),
+}
+ALL = {"nve": lambda dt: integrators.make_nve(force_fn, dt=dt), **THERMOSTATS}
+
+
+def start(integrator, *, seed=0, scale=0.1):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    mass = jnp.asarray(MASSES)
+    positions = scale * jax.random.normal(keys[0], (N_ATOMS, 3), mass.dtype)
+    momenta = maxwell_boltzmann(mass, kT=KT, key=keys[1])
+    return integrator.init(positions, momenta, mass, NoNeighbors(jnp.zeros((), jnp.uint8)), keys[2])
+
+
+def conserved(integrator, state):
+    return state.energy + kinetic_energy(state.dynamics) + integrator.bath_energy(state)
+
+
+def trajectory(integrator, state, n_steps, observe):
+    def body(state, _):
+        state = integrator.step(state)
+        return state, observe(state)
+
+    return jax.jit(lambda state: jax.lax.scan(body, state, length=n_steps))(state)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_error_of_the_conserved_energy_is_of_second_order(name, x64):
+    """The slope of its fluctuation against the time step, over the same time, is 2."""
+    steps = np.array([0.01, 0.02, 0.04])
+
+    @jax.jit
+    def variance(seed, dt, n_steps):
+        integrator = ALL[name](dt)
+
+        def body(_, carry):
+            state, first, second = carry
+            state = integrator.step(state)
+            error = conserved(integrator, state) - origin
+            return state, first + error, second + error**2
+
+        state = start(integrator, seed=seed)
+        origin = conserved(integrator, state)
+        carry = (state, jnp.zeros(()), jnp.zeros(()))
+        _, first, second = jax.lax.fori_loop(0, n_steps, body, carry)
+        return second / n_steps - (first / n_steps) ** 2
+
+    def spread(dt):  # noise differs from step to step, so only a mean over paths has a slope
+        replicas = jax.vmap(variance, (0, None, None))(jnp.arange(200), dt, round(2.0 / dt))
+        return float(jnp.sqrt(replicas.mean()))
+
+    assert log_log_slope(steps, np.array([spread(dt) for dt in steps])) == pytest.approx(2, abs=0.1)
+
+
+def test_verlet_is_reversible(x64):
+    integrator = ALL["nve"](DT)
+    begin = start(integrator)
+    end, _ = trajectory(integrator, begin, 200, lambda s: None)
+    turned = end._replace(dynamics=end.dynamics.set(momentum=-end.dynamics.momentum))
+    back, _ = trajectory(integrator, turned, 200, lambda s: None)
+    assert float(jnp.abs(end.dynamics.position - begin.dynamics.position).max()) > 0.01
+    np.testing.assert_allclose(back.dynamics.position, begin.dynamics.position, atol=1e-10)
+
+
+class NumpyForces(Calculator):
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms, properties, system_changes):
+        super().calculate(atoms, properties, system_changes)
+        vector = atoms.positions[:, None] - atoms.positions[None]
+        k = np.array([0.5, 1.0, 1.5])
+        squared = (vector**2 * k).sum(-1)
+        self.results["energy"] = 0.25 * (squared + 0.5 * squared**2).sum()
+        self.results["forces"] = -((1.0 + squared)[..., None] * vector * k).sum(1)
+
+
+def test_verlet_equals_ase(x64):
+    """Independent program, independent forces; a time step rounded to float32 would show."""
+    integrator = ALL["nve"](DT)
+    state = start(integrator)
+    atoms = ase.Atoms(numbers=SPECIES, positions=state.dynamics.position)
+    atoms.set_momenta(np.asarray(state.dynamics.momentum))
+    atoms.calc = NumpyForces()
+    VelocityVerlet(atoms, timestep=DT).run(100)
+    end, _ = trajectory(integrator, state, 100, lambda s: None)
+    np.testing.assert_allclose(end.dynamics.position, atoms.positions, atol=1e-11)
+    np.testing.assert_allclose(end.dynamics.momentum, atoms.get_momenta(), atol=1e-10)
+
+
+def test_nose_hoover_equals_jax_md_but_for_the_degrees_of_freedom(x64):
+    """jax-md's own integrator, with its count of degrees of freedom set right from outside."""
+    dt = 2.0**-5  # exact in float32, to which jax-md rounds it
+    ours = integrators.make_nose_hoover(force_fn, dt=dt, kT=KT, tau=1.0, chain_length=3)
+    init, apply = simulate.nvt_nose_hoover(
+        lambda r: force_fn(r, None).forces, lambda r, dr: r + dr, dt, KT, chain_length=3, tau=1.0
+    )
+    state = start(ours)
+    dynamics = state.dynamics
+    theirs = init(
+        jax.random.key(0), dynamics.position, mass=dynamics.mass, momenta=dynamics.momentum
+    )
+    theirs = theirs.set(chain=theirs.chain.set(degrees_of_freedom=N_FREE, tau=dynamics.chain.tau))
+    theirs = jax.lax.fori_loop(0, 100, lambda _, s: apply(s), theirs.set(chain=dynamics.chain))
+    end, _ = trajectory(ours, state, 100, lambda s: None)
+    np.testing.assert_allclose(end.dynamics.position, theirs.position, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_total_momentum_stays_zero(name, x64):
+    integrator = ALL[name](DT)
+    _, total = trajectory(
+        integrator, start(integrator), 200, lambda s: s.dynamics.momentum.sum(axis=0)
+    )
+    np.testing.assert_allclose(total, 0.0, atol=1e-12)
+
+
+N_REPLICAS = 1000
+N_HEATING, N_EQUILIBRATION, N_SAMPLES = 150, 250, 250
+
+
+@pytest.fixture(scope="module", params=THERMOSTATS)
+def kinetic_samples(request):
+    """Kinetic energy of every atom in units of kT: replicas x times x atoms."""
+    hot = integrators.make_langevin(force_fn, dt=DT, kT=2.0 * KT, friction=1.0)
+    integrator = THERMOSTATS[request.param](DT)
+
+    def replica(seed):
+        # a start twice too hot, with all phases random: a start at rest would swing in step
+        heated, _ = trajectory(hot, start(hot, seed=seed), N_HEATING, lambda s: None)
+        before, key = heated.dynamics, jax.random.key(seed + N_REPLICAS)
+        state = integrator.init(
+            before.position, before.momentum, before.mass, heated.neighbors, key
+        )
+        state, _ = trajectory(integrator, state, N_EQUILIBRATION, lambda s: None)
+        observe = lambda s: 0.5 * (s.dynamics.momentum**2 / s.dynamics.mass).sum(-1) / KT
+        return trajectory(integrator, state, N_SAMPLES, observe)[1]
+
+    return np.asarray(jax.jit(jax.vmap(replica))(jnp.arange(N_REPLICAS)), np.float64)
+
+
+def mean_and_error(values):
+    """Mean over independent replicas and its standard error."""
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
+def test_temperature(kinetic_samples):
+    """3 N - 3 degrees of freedom hold kT / 2 each: 3 N would be 20 % more, 3 N - 6 as much less."""
+    mean, error = mean_and_error(kinetic_samples.sum(-1).mean(1) / (0.5 * N_FREE))
+    assert 4.0 * error < 0.02
+    # BAOAB and Verlet themselves shift the kinetic temperature by O(dt^2): (omega dt)^2 / 12
+    assert abs(mean - 1.0) < 4.0 * error + 0.005
+
+
+def test_equipartition(kinetic_samples):
+    """Each atom holds 3/2 kT (1 - m / M): the share of the resting center of mass is missing."""
+    mass = MASSES[:, 0]
+    mean, error = mean_and_error(kinetic_samples.mean(1) / (1.5 * (1.0 - mass / mass.sum())))
+    assert (4.0 * error < 0.08).all()  # the share of the center of mass is 2 to 35 %
+    np.testing.assert_array_less(np.abs(mean - 1.0), 4.0 * error + 0.005)
+
+
+def test_kinetic_energy_is_gamma_distributed(kinetic_samples):
+    """One sample per replica, so all are independent; a rescaled ensemble would be too narrow."""
+    final = kinetic_samples[:, -1].sum(-1)
+    assert stats.kstest(final, stats.gamma(0.5 * N_FREE).cdf).pvalue > 1e-3
+
+
+def test_rescaling_relaxes_as_published(x64):
+    """<K> goes to its mean as exp(-t / tau), Bussi et al. equation 7, whatever the time step."""
+    n, n_free, tau, start_ratio = 4000, N_FREE, 1.0, 3.0
+    target = 0.5 * n_free * KT
+
+    @jax.jit
+    @jax.vmap
+    def final(seed, dt, n_steps):
+        def body(_, carry):
+            kinetic, key = carry
+            key, draw = jax.random.split(key)
+            decay = jnp.exp(-dt / tau)
+            factor = integrators._rescaling(kinetic, n_free, KT, decay=decay, key=draw)
+            return kinetic * factor**2, key
+
+        begin = (jnp.asarray(start_ratio * target), jax.random.key(seed))
+        return jax.lax.fori_loop(0, n_steps, body, begin)[0] / target
+
+    for dt in (1.0, 0.25):
+        ratios = final(jnp.arange(n), jnp.full(n, dt), jnp.full(n, round(tau / dt)))
+        mean, error = mean_and_error(np.asarray(ratios))
+        assert abs(mean - (1.0 + (start_ratio - 1.0) * np.exp(-1.0))) < 4.0 * error < 0.05
+
+
+def test_a_single_atom_keeps_three_degrees_of_freedom(key):
+    mass = jnp.full((1, 1), 12.0)
+    momentum = maxwell_boltzmann(mass, kT=KT, key=key)
+    assert float(jnp.abs(momentum).min()) > 0.0
+    assert (n_degrees_of_freedom(1), n_degrees_of_freedom(2)) == (3, 3)
+
+
+def test_a_trajectory_is_differentiable(x64):
+    """d(kinetic energy after 20 steps) / d(scale of the momenta) against a central difference."""
+    integrator = ALL["nve"](DT)
+    begin = start(integrator)
+
+    def outcome(scale):
+        scaled = begin.dynamics.set(momentum=scale * begin.dynamics.momentum)
+        state = begin._replace(dynamics=scaled)
+        return kinetic_energy(trajectory(integrator, state, 20, lambda s: None)[0].dynamics)
+
+    step = 1e-5
+    difference = (outcome(1.0 + step) - outcome(1.0 - step)) / (2.0 * step)
+    assert float(jax.grad(outcome)(1.0)) == pytest.approx(float(difference), rel=1e-7)
