@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from ase.data import chemical_symbols
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from jmlip.training.evaluation import EvaluationResult
+from jmlip.training.metrics import root_mean_square
 
 COLORS = ("#8d99a6", "#d9822b", "#1b7f8c", "#8c4a9e", "#b8433f", "#5b7f2b")
 """Colors of the data sets, in their order: training, validation, then the test sets."""
@@ -53,26 +56,26 @@ styled = matplotlib.rc_context(STYLE)
 
 
 class Comparison(NamedTuple):
-    """Labels and predictions of one data set; NaN where a structure has no such label."""
+    """The evaluation of one data set under the name it has in the pictures."""
 
     name: str
-    n_atoms: Int[np.ndarray, " structures"]
-    reference: Float[np.ndarray, " structures"]  # eV, sum of the isolated-atom references
-    energy: Float[np.ndarray, " structures"]  # eV
-    predicted_energy: Float[np.ndarray, " structures"]
-    species: Int[np.ndarray, " atoms"]
-    forces: Float[np.ndarray, "atoms 3"]  # eV / angstrom
-    predicted_forces: Float[np.ndarray, "atoms 3"]
+    result: EvaluationResult
+    reference: Float[np.ndarray, " energies"]  # eV, what the parity plot takes off each energy
 
     @property
-    def energy_error(self) -> Float[np.ndarray, " structures"]:
+    def interaction(self) -> Float[np.ndarray, " energies"]:
+        """Labelled energy per atom, less the references, eV."""
+        return (self.result.energy_label - self.reference) / self.result.n_atoms
+
+    @property
+    def energy_error(self) -> Float[np.ndarray, " energies"]:
         """Error of the energy per atom, meV."""
-        return 1000.0 * (self.predicted_energy - self.energy) / self.n_atoms
+        return 1000.0 * (self.result.energy - self.result.energy_label) / self.result.n_atoms
 
     @property
     def force_error(self) -> Float[np.ndarray, "atoms 3"]:
         """Error of the force components, meV / angstrom."""
-        return 1000.0 * (self.predicted_forces - self.forces)
+        return 1000.0 * (self.result.forces - self.result.forces_label)
 
 
 class Panel(NamedTuple):
@@ -114,11 +117,11 @@ def parity(sets: Sequence[Comparison]) -> Figure:
         2, 2, (8.6, 6.4), sharex="col", gridspec_kw={"height_ratios": (2.6, 1.0)}
     )
     for k, data in enumerate(sets):
-        label = (data.energy - data.reference) / data.n_atoms
         # test sets are the widest clouds and go to the back; validation, the smallest set, in front
         look = {"color": COLORS[k % len(COLORS)], "zorder": 2.0 if k == 1 else 1.9 - 0.1 * k}
-        _parity_column(axes[:, 0], data.name, look, label, data.energy_error)
-        _parity_column(axes[:, 1], data.name, look, data.forces.ravel(), data.force_error.ravel())
+        _parity_column(axes[:, 0], data.name, look, data.interaction, data.energy_error)
+        forces = data.result.forces_label.ravel()
+        _parity_column(axes[:, 1], data.name, look, forces, data.force_error.ravel())
     for axis, title, unit in zip(
         axes[0], ("Energy per atom", "Force components"), ("eV/atom", "eV/Å"), strict=True
     ):
@@ -141,80 +144,73 @@ def parity(sets: Sequence[Comparison]) -> Figure:
 def _parity_column(
     axes: np.ndarray, name: str, look: dict, label: np.ndarray, error: np.ndarray
 ) -> None:
-    known = np.flatnonzero(np.isfinite(label) & np.isfinite(error))
-    if not len(known):
+    if not len(label):
         return
-    shown = known[:: max(1, -(-len(known) // MAX_POINTS))]
-    rmse = np.sqrt(np.mean(error[known] ** 2))
+    thin = slice(None, None, -(-len(label) // MAX_POINTS))
+    label, error, rmse = label[thin], error[thin], root_mean_square(error)
     points = {"s": 5.0, "alpha": 0.5, "linewidths": 0.0, "rasterized": True, **look}
     axes[0].scatter(
-        label[shown],
-        label[shown] + error[shown] / 1000.0,
+        label,
+        label + error / 1000.0,
         label=f"{name}, RMSE {rmse:.3g}",
         **points,
     )
-    axes[1].scatter(label[shown], error[shown], **points)
+    axes[1].scatter(label, error, **points)
 
 
 @styled
 def errors_by_species(sets: Sequence[Comparison]) -> Figure:
     """Root mean square error of the force components on atoms of each element."""
-    elements = sorted({int(z) for data in sets for z in data.species})
-    figure, axes = new_figure(1, 1, (min(8.6, 2.4 + 0.55 * len(elements) * len(sets)), 3.0))
-    width = 0.8 / len(sets)
-    for k, (color, data) in enumerate(zip(COLORS, sets, strict=False)):
-        values = [rms(data.force_error[data.species == z]) for z in elements]
-        place = np.arange(len(elements)) + (k - (len(sets) - 1) / 2) * width
-        bars = axes[0, 0].bar(place, values, 0.92 * width, color=color, label=data.name)
-        if len(elements) * len(sets) <= 16:
-            axes[0, 0].bar_label(bars, fmt="{:.3g}", padding=2, fontsize=8.5)
-    axes[0, 0].set(title="Force error by element", ylabel="RMSE, meV/Å")
-    axes[0, 0].set_xticks(range(len(elements)), [chemical_symbols[z] for z in elements])
-    axes[0, 0].grid(visible=False, axis="x")
-    axes[0, 0].margins(y=0.12)
-    _legend_beside(axes[0, 0])
+    elements = sorted({int(z) for data in sets for z in data.result.species})
+    symbols = [chemical_symbols[z] for z in elements]
+    rows = [[data.result.forces_rmse_by_element.get(s, np.nan) for s in symbols] for data in sets]
+    figure, axis = _bars(symbols, [data.name for data in sets], rows)
+    axis.set(title="Force error by element", ylabel="RMSE, meV/Å")
     return figure
 
 
 @styled
-def errors_by_size(sets: Sequence[Comparison]) -> Figure:
-    """Root mean square error of the energy per atom for structures of each number of atoms."""
-    figure, axes = new_figure(1, 1, (6.4, 3.0))
-    for color, data in zip(COLORS, sets, strict=False):
-        sizes, values = _by_size(data)
-        axes[0, 0].plot(
-            sizes, values, "o-", color=color, label=data.name, markersize=5, linewidth=1.0
-        )
-    axes[0, 0].set(title="Energy error by size", xlabel="atoms", ylabel="RMSE, meV/atom")
-    axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0, 0].set_ylim(bottom=0.0)
-    _legend_beside(axes[0, 0])
+def errors_by_size(sets: Sequence[Comparison], *, max_groups: int = 10) -> Figure:
+    """Root mean square error of the energy per atom for structures of each number of atoms.
+
+    Where there are many sizes, neighboring ones share a group.
+    """
+    sizes = np.unique(np.concatenate([data.result.n_atoms for data in sets]))
+    groups = np.array_split(sizes, min(len(sizes), max_groups))
+    labels = [f"{g[0]}" if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups]
+    rows = [[_error_of_sizes(data, group) for group in groups] for data in sets]
+    figure, axis = _bars(labels, [data.name for data in sets], rows)
+    axis.set(title="Energy error by size", xlabel="atoms in the structure", ylabel="RMSE, meV/atom")
     return figure
 
 
-def _by_size(data: Comparison, max_bins: int = 12) -> tuple[list[float], list[float]]:
-    """Mean size and error in groups of equal size, or of similar size where there are many."""
-    known = np.isfinite(data.energy_error)
-    sizes = np.unique(data.n_atoms[known])
-    groups = np.array_split(sizes, min(len(sizes), max_bins)) if len(sizes) else []
-    members = [known & np.isin(data.n_atoms, group) for group in groups]
-    return (
-        [float(data.n_atoms[m].mean()) for m in members],
-        [rms(data.energy_error[m]) for m in members],
-    )
+def _error_of_sizes(data: Comparison, sizes: np.ndarray) -> float:
+    error = data.energy_error[np.isin(data.result.n_atoms, sizes)]
+    return root_mean_square(error) if len(error) else float("nan")
 
 
-def rms(values: np.ndarray) -> float:
-    """Root mean square of what is finite; NaN where nothing is."""
-    known = values[np.isfinite(values)]
-    return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
-
-
-def mean_abs(values: np.ndarray) -> float:
-    """Mean absolute value of what is finite; NaN where nothing is."""
-    known = values[np.isfinite(values)]
-    return float(np.mean(np.abs(known))) if known.size else float("nan")
-
-
-def _legend_beside(axis: Axes) -> None:
+def _bars(
+    groups: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[float]]
+) -> tuple[Figure, Axes]:
+    """Groups of bars side by side, one color for each name."""
+    figure, axes = new_figure(1, 1, (min(8.6, 2.6 + 0.5 * len(groups) * len(names)), 3.0))
+    axis, width = axes[0, 0], 0.8 / len(names)
+    for k, (color, name, values) in enumerate(zip(COLORS, names, rows, strict=False)):
+        place = np.arange(len(groups)) + (k - (len(names) - 1) / 2) * width
+        bars = axis.bar(place, values, 0.92 * width, color=color, label=name)
+        if len(groups) * len(names) <= 12:
+            axis.bar_label(bars, fmt=_short, padding=2, fontsize=8.5)
+    axis.set_xticks(range(len(groups)), groups)
+    axis.grid(visible=False, axis="x")
+    axis.margins(y=0.12)
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+    return figure, axis
+
+
+def _short(value: float) -> str:
+    """Three digits, never an exponent.
+
+    >>> _short(0.1234), _short(12.34), _short(1234.5)
+    ('0.123', '12.3', '1234')
+    """
+    return f"{value:.3g}" if abs(value) < 1000.0 else f"{value:.0f}"

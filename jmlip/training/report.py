@@ -17,6 +17,17 @@ from matplotlib.figure import Figure
 from jmlip.core.checkpoint import whole_file
 from jmlip.training import plots
 
+COLUMNS: Mapping[str, str] = {
+    "n_structures": "structures",
+    "energy_mae_meV": "energy MAE (meV)",
+    "energy_rmse_meV": "energy RMSE (meV)",
+    "energy_per_atom_rmse_meV": "energy RMSE (meV/atom)",
+    "forces_mae_meV_A": "force MAE (meV/Å)",
+    "forces_rmse_meV_A": "force RMSE (meV/Å)",
+    "stress_rmse_meV_A3": "stress RMSE (meV/Å³)",
+}
+"""The errors in the table, those for which there are labels, and what the columns are called."""
+
 
 class Table(NamedTuple):
     """Header and rows; cells are text, the first column is a name and the others are numbers."""
@@ -80,50 +91,39 @@ def training_sections(
         figure = plots.learning_curves(curves, best_epoch=best_epoch)
         caption = "Against the epoch; the dotted line marks the epoch whose parameters were kept."
         sections.append(Section("Learning curves", pictures=[(figure, caption)]))
+    parity = plots.parity(comparisons)
+    caption = "Above prediction, below error, both against the label."
     return [
         *sections,
-        Section(
-            "Parity",
-            pictures=[
-                (
-                    plots.parity(comparisons),
-                    "Above prediction, below error, both against the label.",
-                )
-            ],
-        ),
-        Section(
-            "Where the errors are",
-            pictures=[
-                (
-                    plots.errors_by_species(comparisons),
-                    "Force components on atoms of each element.",
-                ),
-                (plots.errors_by_size(comparisons), "Energy per atom in structures of each size."),
-            ],
-        ),
+        Section("Parity", pictures=[(parity, caption)]),
+        Section("Where the errors are", pictures=_breakdown(comparisons)),
         Section("Environment", tables=[_pairs(environment)]),
     ]
 
 
+def _breakdown(comparisons: Sequence[plots.Comparison]) -> list[tuple[Figure, str]]:
+    pictures = []
+    if any(len(data.result.species) for data in comparisons):
+        picture = plots.errors_by_species(comparisons)
+        pictures.append((picture, "Force components on atoms of each element."))
+    if any(len(data.result.n_atoms) for data in comparisons):
+        picture = plots.errors_by_size(comparisons)
+        pictures.append((picture, "Energy per atom in structures of each size."))
+    return pictures
+
+
 def _error_table(comparisons: Sequence[plots.Comparison]) -> Table:
-    header = (
-        "",
-        "structures",
-        "energy RMSE, meV/atom",
-        "energy MAE, meV/atom",
-        "force RMSE, meV/Å",
-        "force MAE, meV/Å",
-    )
-    rows = []
-    for data in comparisons:
-        errors = (data.energy_error, data.force_error)
-        numbers = [_number(f(e)) for e in errors for f in (plots.rms, plots.mean_abs)]
-        rows.append((data.name, str(len(data.n_atoms)), *numbers))
-    return Table(header, rows)
+    metrics = {data.name: data.result.metrics for data in comparisons}
+    columns = [name for name in COLUMNS if any(name in found for found in metrics.values())]
+    rows = [
+        (name, *(_number(found.get(column)) for column in columns))
+        for name, found in metrics.items()
+    ]
+    return Table(("", *(COLUMNS[column] for column in columns)), rows)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}" if value == value else "-"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:d}" if isinstance(value, int) else f"{value:.3g}"
 
 
 def _pairs(values: Mapping[str, str]) -> Table:

@@ -1,5 +1,6 @@
 """The report: its numbers are those of the comparisons, and nothing in it comes from elsewhere."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -8,6 +9,7 @@ import pytest
 
 from jmlip.core.errors import JmlipError
 from jmlip.training import plots, report
+from jmlip.training.evaluation import EvaluationResult
 
 
 def comparison(name="training", sizes=(3, 5, 5), energy_error=0.01, seed=0):
@@ -15,16 +17,21 @@ def comparison(name="training", sizes=(3, 5, 5), energy_error=0.01, seed=0):
     n_atoms = np.array(sizes)
     species = rng.choice([1, 8], n_atoms.sum())
     energy, forces = rng.normal(size=len(sizes)), rng.normal(size=(n_atoms.sum(), 3))
-    return plots.Comparison(
-        name=name,
+    result = EvaluationResult(
+        n_structures=len(sizes),
+        energy_per_atom_rmse_meV=1e3 * energy_error,
+        forces_rmse_by_element={"H": 20.0, "O": 50.0},
+        energy_per_atom_rmse_by_size=dict.fromkeys(sizes, 1e3 * energy_error),
         n_atoms=n_atoms,
-        reference=np.zeros(len(sizes)),
-        energy=energy,
-        predicted_energy=energy + energy_error * n_atoms,
+        energy=energy + energy_error * n_atoms,
+        energy_label=energy,
         species=species,
-        forces=forces,
-        predicted_forces=forces + np.where(species == 8, 0.05, 0.02)[:, None],
+        forces=forces + np.where(species == 8, 0.05, 0.02)[:, None],
+        forces_label=forces,
+        stress=np.zeros((0, 3, 3)),
+        stress_label=np.zeros((0, 3, 3)),
     )
+    return plots.Comparison(name, result, np.zeros(len(sizes)))
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +85,8 @@ def test_error_table_has_the_errors(page):
     # 10 and 20 meV/atom by construction
     rows = re.findall(r"<tr><td>(training|test)</td>(.*?)</tr>", page)
     cells = {name: re.findall(r"<td>(.*?)</td>", row) for name, row in rows}
-    assert cells["training"][1] == cells["training"][2] == "10"
-    assert cells["test"][1] == "20"
+    assert cells["training"] == ["3", "10"]
+    assert cells["test"] == ["3", "20"]
 
 
 def test_report_is_the_same_each_time(tmp_path):
@@ -97,22 +104,36 @@ def test_bars_by_species_have_the_height_of_the_errors():
     np.testing.assert_allclose(heights, [20.0, 50.0], rtol=1e-9)
 
 
-def test_many_sizes_are_grouped():
-    data = comparison(sizes=tuple(range(2, 102)))
-    (axis,) = plots.errors_by_size([data]).axes
-    sizes, errors = axis.lines[0].get_data()
-    assert len(sizes) == 12
-    np.testing.assert_allclose(errors, 10.0, rtol=1e-6)
+def test_many_sizes_are_grouped_and_few_are_not():
+    (axis,) = plots.errors_by_size([comparison(sizes=tuple(range(2, 102)))]).axes
+    assert len(axis.patches) == 10
+    np.testing.assert_allclose([bar.get_height() for bar in axis.patches], 10.0, rtol=1e-6)
+    assert axis.get_xticklabels()[0].get_text() == "2-11"
+    (axis,) = plots.errors_by_size([comparison()]).axes
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["3", "5"]
 
 
-def test_missing_labels_are_left_out_not_counted_as_zero():
+def test_sets_without_forces_are_drawn():
     data = comparison()
-    energy = np.where(data.n_atoms == 3, np.nan, data.energy)
-    data = data._replace(energy=energy, forces=np.full_like(data.forces, np.nan))
-    assert plots.rms(data.energy_error) == pytest.approx(10.0)
-    assert np.isnan(plots.rms(data.force_error))
-    for figure in (plots.parity([data]), plots.errors_by_species([data])):
-        figure.canvas.draw()
+    nothing = {
+        "species": np.zeros(0, int),
+        "forces": np.zeros((0, 3)),
+        "forces_rmse_by_element": {},
+    }
+    result = dataclasses.replace(data.result, forces_label=np.zeros((0, 3)), **nothing)
+    data = data._replace(result=result)
+    for draw in (plots.parity, plots.errors_by_size):
+        draw([data]).canvas.draw()
+    assert len(plots.parity([data]).axes[0].collections) == 1
+    assert len(plots.parity([data]).axes[1].collections) == 0
+
+
+def test_parity_shows_energies_less_the_references():
+    data = comparison()._replace(reference=np.array([1.0, 2.0, 3.0]))
+    points = plots.parity([data]).axes[0].collections[0].get_offsets()
+    expected = (data.result.energy_label - [1.0, 2.0, 3.0]) / [3, 5, 5]
+    np.testing.assert_allclose(points[:, 0], expected)
+    np.testing.assert_allclose(points[:, 1], expected + 0.01)
 
 
 def test_unwritable_place_is_one_sentence(tmp_path):

@@ -1,0 +1,199 @@
+"""`RunConfig`: the TOML file of `jmlip train`, one frozen dataclass per section."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jmlip.core.config import from_dict, load_toml, override
+from jmlip.core.errors import ConfigError
+from jmlip.data.units import Units
+from jmlip.factory import MODELS, make_model
+from jmlip.training.config import LoopConfig, TrainingConfig
+from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.optimizers import OptimizerConfig
+
+Files = str | tuple[str, ...]
+FILE_FIELDS = ("train", "validation", "test", "isolated_atoms")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which data, in which units, split how.
+
+    Args:
+        train: file or files to train on.
+        validation: file or files that decide which parameters are kept; if absent, split off
+            `train`.
+        test: file or files that appear in the report and nowhere else.
+        validation_fraction: part of `train` that is split off; 0.1 unless given.
+        split: "random", "blocks" (a trajectory in consecutive pieces) or "composition" (no formula
+            in both parts); "random" unless given.
+        split_seed: choice of the random parts.
+        n_train: use only so many structures of what remains for training, chosen at random.
+        energy_key: column of the energies where it has another name.
+        forces_key: column of the forces.
+        stress_key: column of the stresses.
+        forces_are_gradients: the forces column holds +dE/dR; unless given, the data themselves are
+            asked, and refused where they look like gradients.
+        units: units of all files, where they are not those their format implies.
+        reference: energies of single atoms that are taken off before training.
+        isolated_atoms: file with one isolated atom of each element.
+
+    Raises:
+        ConfigError: fields contradict each other.
+    """
+
+    train: Files
+    validation: Files | None = None
+    test: Files | None = None
+    validation_fraction: float | None = None
+    split: Literal["random", "blocks", "composition"] | None = None
+    split_seed: int = 0
+    n_train: int | None = None
+    energy_key: str | None = None
+    forces_key: str | None = None
+    stress_key: str | None = None
+    forces_are_gradients: bool | None = None
+    units: Units | None = None
+    reference: Literal["least-squares", "isolated-atoms", "none"] = "least-squares"
+    isolated_atoms: str | None = None
+
+    def __post_init__(self):
+        for name in ("validation_fraction", "split"):
+            if self.validation is not None and getattr(self, name) is not None:
+                raise ConfigError(f"data.{name} means nothing beside data.validation; remove one.")
+        fraction = self.validation_fraction
+        if fraction is not None and not 0.0 < fraction < 1.0:
+            raise ConfigError(f"data.validation_fraction must be between 0 and 1, got {fraction}.")
+        if self.n_train is not None and self.n_train < 1:
+            raise ConfigError(f"data.n_train must be at least 1, got {self.n_train}.")
+        if (self.reference == "isolated-atoms") != (self.isolated_atoms is not None):
+            raise ConfigError(
+                "data.isolated_atoms must be given if, and only if, data.reference is "
+                f"'isolated-atoms', got reference {self.reference!r} and file "
+                f"{self.isolated_atoms!r}."
+            )
+
+    def files(self, name: str) -> list[Path]:
+        """The files of a field, none where it is absent."""
+        value = getattr(self, name)
+        return [Path(p) for p in ([value] if isinstance(value, str) else value or ())]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """All of a training run.
+
+    Args:
+        data: section `data`.
+        model: section `model`: `kind` and the fields of that model's configuration, without the
+            species, which the data name.
+        loss: section `loss`; if absent, energies and forces as far as the data have them.
+        optimizer: section `optimizer`.
+        training: section `training`.
+
+    Raises:
+        ConfigError: fields are unknown or contradict each other.
+    """
+
+    data: DataConfig
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    loss: LossConfig | None = None
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    training: LoopConfig = dataclasses.field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        if "species" in self.model:
+            raise ConfigError("model.species comes from the data; remove it.")
+        make_model(self.kind, self.complete_model(species=(1,), shortest_distance=None))
+        self.training_config(self.loss or DEFAULT_LOSS)
+
+    @property
+    def kind(self) -> str:
+        """Name of the model."""
+        return str(self.model.get("kind", "hipnn"))
+
+    @property
+    def model_fields(self) -> dict[str, Any]:
+        """Fields of the model's configuration that were given."""
+        return {name: value for name, value in self.model.items() if name != "kind"}
+
+    def complete_model(
+        self, *, species: tuple[int, ...], shortest_distance: float | None
+    ) -> dict[str, Any]:
+        """Fields of the model's configuration with those that follow from the data.
+
+        Args:
+            species: atomic numbers in the data.
+            shortest_distance: in the training set, angstrom; the initial radial functions of a
+                model span from there to the cutoff, unless they are given.
+        """
+        fields: dict[str, Any] = {"species": list(species)}
+        known = dataclasses.fields(MODELS[self.kind][1]) if self.kind in MODELS else ()
+        defaults = {field.name: field.default for field in known}
+        cutoff = self.model_fields.get("cutoff", defaults.get("cutoff"))
+        if {"r_low", "r_high"} <= set(defaults) and isinstance(cutoff, int | float):
+            fields["r_high"] = round(R_HIGH * cutoff, 3)
+            fields["r_low"] = round(R_LOW * (shortest_distance or 0.5 * cutoff), 3)
+        return fields | self.model_fields
+
+    def training_config(self, loss: LossConfig) -> TrainingConfig:
+        """What `fit` wants."""
+        return TrainingConfig(loss=loss, optimizer=self.optimizer, training=self.training)
+
+
+R_LOW, R_HIGH = 0.95, 0.85
+"""Begin and end of the initial radial functions: in units of the shortest distance, the cutoff."""
+DEFAULT_LOSS = LossConfig(energy=TermConfig(weight=1.0), forces=TermConfig(weight=10.0))
+
+
+def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
+    """Read a configuration, apply overrides, and make its paths absolute.
+
+    Args:
+        path: TOML file; relative paths in it start from its folder.
+        assignments: `section.key=value`.
+
+    Raises:
+        ConfigError: not a valid configuration.
+    """
+    values = override(load_toml(path), assignments)
+    data = values.get("data")
+    if isinstance(data, Mapping):
+        folder = path.absolute().parent
+        files = {name: _absolute(folder, data[name]) for name in FILE_FIELDS if name in data}
+        values["data"] = {**data, **files}
+    return from_dict(RunConfig, values)
+
+
+def _absolute(folder: Path, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_absolute(folder, item) for item in value]
+    return str(folder / value) if isinstance(value, str) else value
+
+
+def to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """TOML text of sections of plain values.
+
+    >>> print(to_toml({"loss": {"forces": {"weight": 10.0}}, "data": {"train": ["a.xyz"]}}), end="")
+    [loss]
+    forces = {weight = 10.0}
+    <BLANKLINE>
+    [data]
+    train = ["a.xyz"]
+    """
+    parts = [
+        "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in section.items())])
+        for name, section in sections.items()
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

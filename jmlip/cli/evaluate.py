@@ -1,0 +1,84 @@
+"""`jmlip evaluate`: errors of a potential on labelled data, as a table and as JSON."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from jmlip.cli import options as kinds
+
+DESCRIPTION = """\
+Errors of a potential on labelled data: energies in total and per atom, force components, stress.
+An energy offset between two methods is an error like any other, unless --align takes it off.
+"""
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "evaluate", help="errors of a potential on data", description=DESCRIPTION
+    )
+    kinds.add_potential(parser)
+    parser.add_argument("data", nargs="+", metavar="DATA", help="labelled structures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the errors as JSON, too")
+    kinds.add_dtype(parser, default="float32")
+    kinds.add_labels(parser)
+    parser.add_argument(
+        "--align",
+        choices=("none", "constant", "composition"),
+        default="none",
+        help="energy offset taken off before errors are computed: none, one constant, or one "
+        "constant per element (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+COLUMNS = {
+    "n_structures": ("structures", "d"),
+    "energy_mae_meV": ("E MAE\nmeV", ".2f"),
+    "energy_rmse_meV": ("E RMSE\nmeV", ".2f"),
+    "energy_per_atom_mae_meV": ("E MAE\nmeV/atom", ".3f"),
+    "energy_per_atom_rmse_meV": ("E RMSE\nmeV/atom", ".3f"),
+    "forces_mae_meV_A": ("F MAE\nmeV/Å", ".2f"),
+    "forces_rmse_meV_A": ("F RMSE\nmeV/Å", ".2f"),
+    "stress_rmse_meV_A3": ("stress RMSE\nmeV/Å³", ".3f"),
+}
+"""Errors in table and JSON, their headings and formats; those without labels are left out."""
+
+
+def run(options: argparse.Namespace) -> None:
+    from jmlip.cli.cache import use_compilation_cache
+    from jmlip.core.checkpoint import write_json
+    from jmlip.data import read
+    from jmlip.factory import load_potential
+    from jmlip.training.evaluation import evaluate_set
+
+    labels = kinds.label_options(options)
+    use_compilation_cache()
+    potential = load_potential(options.potential)
+    sets = {path: read(path, **labels) for path in options.data}
+    errors = {}
+    for path, structures in sets.items():
+        result = evaluate_set(potential, structures, dtype=options.dtype, align=options.align)
+        errors[path] = {name: result.metrics[name] for name in COLUMNS if name in result.metrics}
+    if options.json is not None:
+        write_json(options.json, errors)
+    print_table(errors)
+
+
+def print_table(errors: Mapping[str, Mapping[str, float]]) -> None:
+    """One line per data set, one column per error."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    names = [name for name in COLUMNS if any(name in found for found in errors.values())]
+    for name in names:
+        table.add_column(COLUMNS[name][0], justify="right")
+    for path, found in errors.items():
+        cells = [format(found[n], COLUMNS[n][1]) if n in found else "-" for n in names]
+        table.add_row(path, *cells)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width to fit into
+        console = Console(highlight=False, width=100 + max(map(len, errors), default=0))
+    console.print(table)

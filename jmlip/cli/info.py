@@ -1,0 +1,152 @@
+"""`jmlip info`: what a potential, a data file or a configuration is."""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from jmlip.cli import options as kinds
+
+DESCRIPTION = """\
+What a potential directory, a data file or a configuration (.toml) is: kind, species, sizes and
+origin of a potential; counts, labels, ranges and a curation report of data, with the sign of the
+forces; the resolved fields of a configuration, if it is valid.
+"""
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "info", help="describe a potential, data or configuration", description=DESCRIPTION
+    )
+    parser.add_argument("path", type=Path, metavar="PATH", help="POTENTIAL, DATA or CONFIG.toml")
+    kinds.add_labels(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    from jmlip.data import is_store
+
+    path = options.path
+    if path.suffix == ".toml":
+        lines = describe_config(path)
+    elif path.is_dir() and not is_store(path):
+        lines = describe_potential(path)
+    else:
+        lines = describe_data(path, kinds.label_options(options))
+    print("\n".join(lines))
+
+
+def describe_config(path: Path) -> list[str]:
+    from jmlip.cli.config import load_config, to_toml
+    from jmlip.core.config import to_dict
+
+    config = load_config(path)
+    absent = [
+        str(file)
+        for name in ("train", "validation", "test", "isolated_atoms")
+        for file in config.data.files(name)
+        if not file.exists()
+    ]
+    head = f"# {path} is valid; what is not given here follows from the data"
+    return [head, *(f"# does not exist: {file}" for file in absent), "", to_toml(to_dict(config))]
+
+
+def describe_potential(path: Path) -> list[str]:
+    from ase.data import chemical_symbols
+
+    from jmlip.factory import load_potential
+
+    potential = load_potential(path)
+    provenance = dict(potential.provenance)
+    training, versions = provenance.pop("training", None), provenance.pop("versions", {})
+    references = zip(potential.species, potential.reference_energies, strict=True)
+    facts = {
+        "kind": potential.kind,
+        "species": " ".join(chemical_symbols[z] for z in potential.species),
+        "cutoff": f"{potential.cutoff} angstrom",
+        "parameters": str(potential.n_parameters),
+        "reference energies": ", ".join(f"{chemical_symbols[z]} {e:.6g} eV" for z, e in references),
+        **{name.replace("_", " "): str(value) for name, value in provenance.items()},
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+    if training is not None:
+        facts |= _training_facts(training)
+    if potential.statistics:
+        facts["trained on"] = _training_set(potential.statistics)
+    return _aligned({"potential": str(path), **facts})
+
+
+def describe_data(path: Path, labels: dict) -> list[str]:
+    from jmlip.data import curate, read
+
+    structures = read(path, **labels)
+    elements = Counter(element for s in structures for element in _elements(s.species))
+    sizes = [s.n_atoms for s in structures]
+    formulas = Counter(s.formula for s in structures)
+    common = ", ".join(f"{formula} ({n})" for formula, n in formulas.most_common(5))
+    more = f" and {len(formulas) - 5} more" if len(formulas) > 5 else ""
+    facts = {
+        "data": str(path),
+        "structures": str(len(structures)),
+        "atoms": f"{sum(sizes)}, {min(sizes)} to {max(sizes)} per structure",
+        "elements": ", ".join(f"{e} ({n} structures)" for e, n in sorted(elements.items())),
+        "compositions": common + more,
+        "periodic": str(sum(s.is_periodic for s in structures)),
+    }
+    for name, unit in (
+        ("energy", "eV/atom"),
+        ("forces", "eV/angstrom"),
+        ("stress", "eV/angstrom^3"),
+    ):
+        facts[name] = _range(name, unit, structures)
+    return [*_aligned(facts), "", str(curate(structures))]
+
+
+def _training_facts(training: dict) -> dict[str, str]:
+    best = training.get("best")
+    return {
+        "best epoch": f"{training.get('best_epoch')} of {training.get('epochs')}",
+        "validation": f"{training.get('select')} {best:.6g}" if best is not None else "none",
+        "training time": f"{training.get('minutes')} minutes, {training.get('steps')} steps",
+    }
+
+
+def _training_set(statistics) -> str:
+    return ", ".join(
+        f"{statistics[key]} {name}"
+        for key, name in (
+            ("n_structures", "structures"),
+            ("n_compositions", "compositions"),
+            ("n_energies", "energies"),
+            ("n_forces", "force sets"),
+            ("n_stresses", "stresses"),
+        )
+        if key in statistics
+    )
+
+
+def _elements(species: Iterable[int]) -> set[str]:
+    from ase.data import chemical_symbols
+
+    return {chemical_symbols[z] for z in set(species)}
+
+
+def _range(name: str, unit: str, structures: Sequence) -> str:
+    import numpy as np
+
+    labelled = [s for s in structures if getattr(s, name) is not None]
+    if not labelled:
+        return "none"
+    if name == "energy":
+        values = np.array([s.energy / s.n_atoms for s in labelled])
+    else:
+        values = np.concatenate([np.ravel(getattr(s, name)) for s in labelled])
+    return (
+        f"{len(labelled)} structures, {values.min():.6g} to {values.max():.6g}, "
+        f"standard deviation {values.std():.3g} {unit}"
+    )
+
+
+def _aligned(facts: dict[str, str]) -> list[str]:
+    width = max(map(len, facts))
+    return [f"{name:<{width}}  {value}" for name, value in facts.items()]

@@ -1,0 +1,105 @@
+"""`jmlip md`: molecular dynamics at fixed cell, from a start structure to a trajectory."""
+
+import argparse
+from pathlib import Path
+
+from jmlip.cli import options as kinds
+
+DESCRIPTION = """\
+Molecular dynamics with a trained potential. START is any file with structures; its last one is
+taken. The trajectory carries its checkpoint: --restart continues it, bit for bit, up to --steps.
+"""
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "md", help="run molecular dynamics with a potential", description=DESCRIPTION
+    )
+    kinds.add_potential(parser)
+    parser.add_argument("start", type=Path, metavar="START", help="structure to start from")
+    parser.add_argument(
+        "--ensemble",
+        required=True,
+        choices=("nve", "langevin", "nose-hoover", "csvr"),
+        help="what is kept constant, and how",
+    )
+    parser.add_argument(
+        "--timestep-fs", type=kinds.positive(float), required=True, metavar="FS", help="time step"
+    )
+    parser.add_argument(
+        "--steps",
+        type=kinds.not_negative(int),
+        required=True,
+        metavar="N",
+        help="steps from the start of the trajectory",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="TRAJ", help="trajectory to write"
+    )
+    parser.add_argument(
+        "--temperature-K",
+        type=kinds.not_negative(float),
+        metavar="K",
+        help="of the thermostat; in nve, of the initial velocities (left out: those of START)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=kinds.not_negative(int),
+        default=0,
+        metavar="N",
+        help="of velocities and noise (default: 0)",
+    )
+    parser.add_argument(
+        "--every",
+        type=kinds.positive(int),
+        default=100,
+        metavar="N",
+        help="steps between frames (default: 100)",
+    )
+    parser.add_argument(
+        "--friction-per-ps",
+        type=kinds.positive(float),
+        metavar="X",
+        help="langevin only (default: 10)",
+    )
+    parser.add_argument(
+        "--tau-fs",
+        type=kinds.positive(float),
+        metavar="FS",
+        help="relaxation time, nose-hoover and csvr only (default: 100)",
+    )
+    kinds.add_dtype(parser, default="float32")
+    parser.add_argument(
+        "--restart", action="store_true", help="continue the trajectory from its checkpoint"
+    )
+    parser.set_defaults(run=run, resume_hint="continue with the same command and --restart")
+
+
+def run(options: argparse.Namespace) -> None:
+    import sys
+
+    from jmlip.cli.cache import use_compilation_cache
+    from jmlip.data import read
+    from jmlip.factory import load_potential
+    from jmlip.md.config import MDConfig
+    from jmlip.md.simulate import simulate
+
+    config = MDConfig(
+        ensemble=options.ensemble,
+        timestep_fs=options.timestep_fs,
+        n_steps=options.steps,
+        temperature_K=options.temperature_K,
+        seed=options.seed,
+        every=options.every,
+        friction_per_ps=options.friction_per_ps,
+        tau_fs=options.tau_fs,
+        dtype=options.dtype,
+    )
+    use_compilation_cache()
+    potential = load_potential(options.potential)
+    (start,) = read(options.start, index=-1)
+    bar = sys.stderr.isatty()
+    result = simulate(potential, start, config, options.out, restart=options.restart, progress=bar)
+    if not bar:  # beside the bar, the figures are shown already
+        print(result.summary())
+    print(f"trajectory: {options.out}")

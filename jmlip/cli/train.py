@@ -1,0 +1,51 @@
+"""`jmlip train`: a configuration to a run directory with potential, metrics and report."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+DESCRIPTION = """\
+Train a potential. The run directory receives potential/ (the best on validation), metrics.csv and
+metrics.jsonl, report.html, checkpoints/ and config.toml, the resolved configuration: `jmlip train
+RUN/config.toml --run OTHER` reproduces the run. Paths in a configuration start from its folder.
+"""
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "train", help="train a potential from a TOML configuration", description=DESCRIPTION
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="configuration file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="assignments",
+        metavar="SECTION.KEY=VALUE",
+        help="override one field of the configuration; may be repeated",
+    )
+    parser.add_argument(
+        "--run",
+        dest="run_dir",
+        type=Path,
+        metavar="DIR",
+        help="run directory (default: runs/NAME beside where you are, NAME from CONFIG.toml)",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the run from its last checkpoint"
+    )
+    parser.set_defaults(run=run, resume_hint="continue with the same command and --resume")
+
+
+def run(options: argparse.Namespace) -> None:
+    from jmlip.cli import workflow
+    from jmlip.cli.cache import use_compilation_cache
+    from jmlip.cli.config import load_config
+
+    config = load_config(options.config, options.assignments)
+    directory = options.run_dir or Path("runs") / options.config.stem
+    use_compilation_cache()
+    # the name alone: a path may name a person or a machine
+    words = ["jmlip", "train", options.config.name]
+    words += [word for item in options.assignments for word in ("--set", item)]
+    workflow.train(config, directory, command=shlex.join(words), resume=options.resume)

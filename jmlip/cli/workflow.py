@@ -1,0 +1,305 @@
+"""From a configuration to a trained potential with its report: the way of `jmlip train`."""
+
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jmlip.cli.config import DataConfig, RunConfig, to_toml
+from jmlip.core.checkpoint import whole_file
+from jmlip.core.config import config_hash, to_dict
+from jmlip.core.errors import ConfigError, DataError, JmlipError
+from jmlip.core.structure import Structure
+from jmlip.data import (
+    Statistics,
+    StructureStore,
+    Subset,
+    check_force_sign,
+    compute_statistics,
+    is_store,
+    read,
+    reference_energies_from_isolated,
+    reference_energies_least_squares,
+    species_of,
+    split_by_blocks,
+    split_by_composition,
+    split_random,
+)
+from jmlip.factory import make_model
+from jmlip.potentials.potential import Potential
+from jmlip.potentials.storage import make_provenance, smallest_graph
+from jmlip.training.config import TrainingConfig
+from jmlip.training.loop import fit
+from jmlip.training.losses import LossConfig, TermConfig
+
+LEAST_FREE_BYTES = 100 * 2**20
+
+
+class Sets(NamedTuple):
+    """The structures of a run; the test sets go by the names of their files."""
+
+    train: Sequence[Structure]
+    validation: Sequence[Structure]
+    tests: Mapping[str, Sequence[Structure]]
+
+
+class Run(NamedTuple):
+    """A finished run."""
+
+    config: RunConfig  # resolved
+    sets: Sets
+    potential: Potential
+
+
+class Prepared(NamedTuple):
+    """Everything that is decided before the first step."""
+
+    config: RunConfig  # resolved: it gives the same run without a look at the data
+    sets: Sets
+    potential: Potential
+    training: TrainingConfig
+
+
+def train(config: RunConfig, run_dir: Path, *, command: str, resume: bool = False) -> Run:
+    """Train a potential and write its report.
+
+    Args:
+        config: what to do.
+        run_dir: must be empty or absent, unless the run is resumed.
+        command: what goes into the provenance.
+        resume: continue from the last checkpoint, or start where there is none.
+
+    Raises:
+        ConfigError: files are missing, the directory holds something, labels are missing.
+        DataError: the data are not what they must be.
+        DivergenceError: training left the finite numbers.
+    """
+    from jmlip.cli.run_report import write_run_report
+
+    with _run_directory(run_dir, resume=resume):
+        prepared = prepare(config, command=command)
+        print(describe(prepared), flush=True)
+        with whole_file(run_dir / "config.toml") as partial:
+            partial.write_text(to_toml(to_dict(prepared.config)), encoding="utf-8")
+    fitted = fit(
+        prepared.potential,
+        prepared.sets.train,
+        prepared.sets.validation,
+        prepared.training,
+        run_dir,
+        resume=resume,
+    )
+    run = Run(prepared.config, prepared.sets, fitted)
+    write_run_report(run_dir, run)
+    print(f"potential: {run_dir / 'potential'}\nreport: {run_dir / 'report.html'}")
+    return run
+
+
+def prepare(config: RunConfig, *, command: str) -> Prepared:
+    """Read the data, complete the configuration from them, and make the initial potential."""
+    sets = read_sets(config.data)
+    if config.data.forces_are_gradients is None:
+        _require_forces(sets.train)
+    species = species_of(sets.train)
+    reference = _reference_energies(config.data, sets.train, species)
+    cutoff = _model_config(config, species, None).cutoff
+    statistics = compute_statistics(
+        sets.train, cutoff=cutoff, species=species, reference_energies=reference
+    )
+    config = resolve(config, statistics)
+    potential = initial_potential(config, statistics, command=command)
+    for structures in (sets.validation, *sets.tests.values()):
+        for structure in structures:
+            potential.species_index(structure)
+    assert config.loss is not None
+    return Prepared(config, sets, potential, config.training_config(config.loss))
+
+
+def read_sets(config: DataConfig) -> Sets:
+    """Training, validation and test structures.
+
+    Raises:
+        ConfigError: a file does not exist, or a part is larger than what there is.
+        DataError: a file is damaged.
+    """
+    for name in ("train", "validation", "test", "isolated_atoms"):
+        for path in config.files(name):
+            if not path.exists():
+                raise ConfigError(f"data.{name} must name files that exist, found none at {path}.")
+    structures = _read(config, "train")
+    if config.validation is not None:
+        rest, validation = structures, _read(config, "validation")
+    else:
+        rest, validation = _split(config, structures)
+    if config.n_train is not None:
+        if config.n_train > len(rest):
+            raise ConfigError(
+                f"data.n_train must be at most the {len(rest)} structures there are to train on, "
+                f"found {config.n_train}."
+            )
+        kept = split_random(len(rest), {"train": config.n_train}, seed=config.split_seed)
+        rest = Subset(rest, kept["train"])
+    return Sets(rest, validation, _read_tests(config))
+
+
+def resolve(config: RunConfig, statistics: Statistics) -> RunConfig:
+    """The configuration with everything filled in that follows from the data."""
+    plain = to_dict(_model_config(config, statistics.species, statistics.shortest_distance))
+    del plain["species"]
+    loss = config.loss or default_loss(statistics)
+    return dataclasses.replace(config, model={"kind": config.kind, **plain}, loss=loss)
+
+
+def _model_config(config: RunConfig, species: tuple[int, ...], shortest: float | None) -> Any:
+    fields = config.complete_model(species=species, shortest_distance=shortest)
+    model: Any = make_model(config.kind, fields)
+    return model.config
+
+
+def default_loss(statistics: Statistics) -> LossConfig:
+    """Energies and forces, as far as there are labels.
+
+    Raises:
+        DataError: there are neither.
+    """
+    terms = {}
+    if statistics.n_energies:
+        terms["energy"] = TermConfig(weight=1.0)
+    if statistics.n_forces:
+        terms["forces"] = TermConfig(weight=10.0)
+    if not terms:
+        raise DataError(
+            "the training set must have energies or forces, found neither; check the names of the "
+            "labels in the file."
+        )
+    return LossConfig(**terms)
+
+
+def initial_potential(config: RunConfig, statistics: Statistics, *, command: str) -> Potential:
+    """A potential with random parameters."""
+    model: Any = make_model(config.kind, {**config.model_fields, "species": [*statistics.species]})
+    key = jax.random.key(config.training.seed)
+    return Potential(
+        kind=config.kind,
+        model=model,
+        params=jax.jit(model.init)(key, smallest_graph())["params"],
+        species=statistics.species,
+        cutoff=model.config.cutoff,
+        reference_energies=statistics.reference_energies,
+        statistics=statistics.to_dict(),
+        provenance=make_provenance(
+            data_hash=statistics.data_hash, config_hash=config_hash(config), command=command
+        ),
+    )
+
+
+def describe(prepared: Prepared) -> str:
+    """What is about to be trained, in two lines."""
+    config, sets, potential, _ = prepared
+    tests = "".join(f", {len(s)} in {name}" for name, s in sets.tests.items())
+    return (
+        f"data: {len(sets.train)} structures to train on, {len(sets.validation)} to validate"
+        f"{tests}\nmodel: {config.kind}, {potential.n_parameters} parameters, cutoff "
+        f"{potential.cutoff} angstrom"
+    )
+
+
+@contextlib.contextmanager
+def _run_directory(path: Path, *, resume: bool) -> Iterator[None]:
+    """Make sure that the directory can be used; where the block fails, leave no trace of it."""
+    if not resume and path.is_dir() and any(path.iterdir()):
+        raise ConfigError(
+            f"the run directory {path} must be empty, and it is not; continue that run with "
+            "--resume, or choose another directory with --run."
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        raise JmlipError(
+            f"cannot write the run directory {path}: {error.strerror or error}; choose another "
+            "with --run."
+        ) from error
+    try:
+        if free < LEAST_FREE_BYTES:
+            raise JmlipError(
+                f"a run needs at least {LEAST_FREE_BYTES >> 20} MiB of disk, found "
+                f"{free >> 20} MiB free at {path}; free space, or choose another with --run."
+            )
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.rmdir()  # only if empty
+        raise
+
+
+def _read(config: DataConfig, name: str) -> Sequence[Structure]:
+    paths = config.files(name)
+    if len(paths) == 1:
+        return _read_file(config, paths[0])
+    return [structure for path in paths for structure in _read_file(config, path)]
+
+
+def _read_file(config: DataConfig, path: Path) -> Sequence[Structure]:
+    labels = (config.energy_key, config.forces_key, config.stress_key, config.units)
+    if is_store(path) and labels == (None,) * 4 and not config.forces_are_gradients:
+        return StructureStore(path)  # may be larger than memory
+    return read(
+        path,
+        energy_key=config.energy_key,
+        forces_key=config.forces_key,
+        stress_key=config.stress_key,
+        units=config.units,
+        forces_are_gradients=bool(config.forces_are_gradients),
+    )
+
+
+def _read_tests(config: DataConfig) -> dict[str, Sequence[Structure]]:
+    paths = config.files("test")
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return {name: _read_file(config, path) for name, path in zip(names, paths, strict=True)}
+
+
+def _split(config: DataConfig, structures: Sequence[Structure]) -> tuple[Subset, Subset]:
+    fraction = 0.1 if config.validation_fraction is None else config.validation_fraction
+    parts = {"train": 1.0 - fraction, "validation": fraction}
+    n, seed = len(structures), config.split_seed
+    if config.split == "blocks":
+        split = split_by_blocks(n, parts, n_blocks=min(n, 20), seed=seed)
+    elif config.split == "composition":
+        split = split_by_composition(structures, parts, seed=seed)
+    else:
+        split = split_random(n, parts, seed=seed)
+    return Subset(structures, split["train"]), Subset(structures, split["validation"])
+
+
+def _reference_energies(
+    config: DataConfig, structures: Sequence[Structure], species: tuple[int, ...]
+) -> tuple[float, ...]:
+    if config.reference == "isolated-atoms":
+        return reference_energies_from_isolated(_read(config, "isolated_atoms"), species)
+    if config.reference == "none" or not any(s.energy is not None for s in structures):
+        return (0.0,) * len(species)
+    return reference_energies_least_squares(structures, species)
+
+
+def _require_forces(structures: Sequence[Structure]) -> None:
+    """Refuse forces that are gradients by the evidence of the data."""
+    if not any(s.forces is not None for s in structures):
+        return
+    found = check_force_sign(structures)
+    if found.verdict == "gradients":
+        raise DataError(
+            "forces must be -dE/dR, but those of the training set look like +dE/dR (slope of "
+            f"energy differences on their work {found.energy_slope:+.2f}); set "
+            "data.forces_are_gradients = true, or false if they are forces all the same."
+        )
