@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import reprlib
 import sys
 import tomllib
 import types
@@ -22,6 +23,8 @@ from typing import Any, TypeVar
 from jmlip.core.errors import ConfigError
 
 T = TypeVar("T")
+
+_show = reprlib.Repr(maxstring=80, maxother=80).repr
 
 
 def load_toml(path: str | Path) -> dict[str, Any]:
@@ -84,7 +87,9 @@ def from_dict(cls: type[T], values: Any, *, where: str = "") -> T:
             wrong type.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{where or 'the configuration'} must be a section, found {values!r}.")
+        raise ConfigError(
+            f"{where or 'the configuration'} must be a section, found {_show(values)}."
+        )
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
@@ -153,14 +158,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is typing.Literal:
         if value not in options or isinstance(value, bool) != isinstance(options[0], bool):
             raise ConfigError(
-                f"{where} must be one of {', '.join(map(repr, options))}, found {value!r}."
+                f"{where} must be one of {', '.join(map(repr, options))}, found {_show(value)}."
             )
         return value
     if origin is tuple:
         return _convert_tuple(options, value, where)
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table, found {value!r}.")
+            raise ConfigError(f"{where} must be a table, found {_show(value)}.")
         return {str(k): _convert(options[1], v, _join(where, str(k))) for k, v in value.items()}
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where=where)
@@ -182,7 +187,7 @@ def _convert_union(options: tuple, value: Any, where: str) -> Any:
 
 def _convert_tuple(options: tuple, value: Any, where: str) -> tuple:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ConfigError(f"{where} must be an array, found {value!r}.")
+        raise ConfigError(f"{where} must be an array, found {_show(value)}.")
     if len(options) == 2 and options[1] is Ellipsis:
         return tuple(_convert(options[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if len(value) != len(options):
@@ -203,6 +208,6 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         found = type(value).__name__
         raise ConfigError(
-            f"{where} must be of type {hint.__name__}, found {value!r} of type {found}."
+            f"{where} must be of type {hint.__name__}, found {_show(value)} of type {found}."
         )
     return value

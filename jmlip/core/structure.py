@@ -117,7 +117,7 @@ def _freeze(structure: Structure, name: str, dtype: type, shape: tuple) -> np.nd
         s is not None and s != a for s, a in zip(shape, array.shape, strict=True)
     ):
         raise DataError(f"{name} must have shape {shape}, found {array.shape}.")
-    if np.issubdtype(dtype, np.floating):
+    if dtype is np.float64:
         _require_finite(name, array)
     array.setflags(write=False)
     object.__setattr__(structure, name, array)
@@ -125,7 +125,7 @@ def _freeze(structure: Structure, name: str, dtype: type, shape: tuple) -> np.nd
 
 
 def _require_finite(name: str, value) -> None:
-    if not np.all(np.isfinite(value)):
+    if not np.isfinite(value).all():
         raise DataError(
             f"{name} must be finite, found NaN or infinity; drop the frame, or read the label as "
             "missing."

@@ -82,8 +82,11 @@ class HIPNNConfig:
         for name in ("cutoff", "r_low", "cusp", "energy_scale"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"model.{name} must be positive, got {getattr(self, name)}.")
-        if self.n_onsite < 0:
-            raise ValueError(f"model.n_onsite must not be negative, got {self.n_onsite}.")
+        # every layer is traced by name, so a configuration from a stranger must not ask for many
+        if self.n_interactions > 16:
+            raise ValueError(f"model.n_interactions must be at most 16, got {self.n_interactions}.")
+        if not 0 <= self.n_onsite <= 32:
+            raise ValueError(f"model.n_onsite must lie between 0 and 32, got {self.n_onsite}.")
         if self.max_rank not in (0, 1, 2):
             raise ValueError(f"model.max_rank must be 0, 1 or 2, got {self.max_rank}.")
         if not self.r_low < self.r_high <= self.cutoff:

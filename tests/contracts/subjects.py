@@ -29,7 +29,13 @@ def _lennard_jones() -> Potential:
 
 
 def _hipnn(**config) -> Callable[[], Potential]:
-    sizes = {"n_features": 8, "n_sensitivities": 6, "n_onsite": 1, "r_high": 4.0}
+    sizes = {
+        "n_features": 8,
+        "n_sensitivities": 6,
+        "n_onsite": 1,
+        "r_high": 4.0,
+        "energy_scale": 50.0,
+    }
     values = {"species": SPECIES, "cutoff": CUTOFF, **sizes, **config}
     return lambda: _potential("hipnn", make_model("hipnn", values))
 
