@@ -24,7 +24,9 @@ from jmlip.core.errors import ConfigError
 
 T = TypeVar("T")
 
-_show = reprlib.Repr(maxstring=80, maxother=80).repr
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+_show = _short.repr
 
 
 def load_toml(path: str | Path) -> dict[str, Any]:
