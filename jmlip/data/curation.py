@@ -15,8 +15,8 @@ from jmlip.core.errors import DataError
 from jmlip.core.structure import Structure
 from jmlip.data import duplicates
 from jmlip.data.force_sign import ForceSign, check_force_sign
-from jmlip.data.pairs import neighbors
 from jmlip.data.reference import count_species, reference_energies_least_squares, species_of
+from jmlip.ops.neighbors import Neighbors, neighbors
 
 _LABELS = ("energy", "forces", "stress", "atomic_energies")
 _LISTED = 5
@@ -51,11 +51,11 @@ class CurationReport:
     energy_outliers: tuple[tuple[int, float], ...]
     largest_forces: tuple[tuple[int, float], ...]
     force_outliers: tuple[tuple[int, float], ...]
-    net_force_rms: float | None
-    net_force_max: float | None
+    net_force_rms: float | None = None
+    net_force_max: float | None = None
     net_forces: tuple[tuple[int, float], ...]
     short_distances: tuple[tuple[int, str], ...]
-    force_sign: ForceSign | None
+    force_sign: ForceSign | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, `None` left out."""
@@ -96,7 +96,7 @@ class _Facts(NamedTuple):
 def curate(
     structures: Sequence[Structure],
     *,
-    near_tolerance: float = 0.01,
+    near_tolerance: float = 0.001,
     outlier_z: float = 8.0,
     force_ratio: float = 10.0,
     net_force_tolerance: float = 0.01,
@@ -162,21 +162,21 @@ def curate(
 
 def _facts(structure: Structure) -> _Facts:
     forces = structure.forces
+    pairs = neighbors(structure.positions, structure.cell, structure.pbc, duplicates.CUTOFF)
     return _Facts(
         n_atoms=structure.n_atoms,
         formula=structure.formula,
         geometry=duplicates.geometry_hash(structure),
-        fingerprint=duplicates.fingerprint(structure),
+        fingerprint=duplicates.fingerprint(structure, pairs),
         largest_force=np.nan if forces is None else float(np.linalg.norm(forces, axis=1).max()),
         net_force=np.nan if forces is None else float(np.linalg.norm(forces.sum(axis=0))),
-        shortest=_shortest(structure),
+        shortest=_shortest(structure, pairs),
     )
 
 
-def _shortest(structure: Structure) -> tuple[float, str]:
+def _shortest(structure: Structure, pairs: Neighbors) -> tuple[float, str]:
     """Smallest ratio of a distance to the sum of covalent radii, and the pair it belongs to."""
     radius = covalent_radii[structure.species]
-    pairs = neighbors(structure.positions, structure.cell, structure.pbc, 2.0 * float(radius.max()))
     if not len(pairs.receivers):
         return np.inf, ""
     length = np.linalg.norm(pairs.vectors, axis=1)

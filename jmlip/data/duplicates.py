@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from jmlip.core.structure import Structure
-from jmlip.data.pairs import neighbors
+from jmlip.ops.neighbors import Neighbors
 
 CUTOFF = 6.0
 """Distances beyond this are not compared, angstrom."""
@@ -21,17 +21,20 @@ def geometry_hash(structure: Structure) -> bytes:
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).digest()
 
 
-def fingerprint(structure: Structure) -> np.ndarray:
+def fingerprint(structure: Structure, pairs: Neighbors) -> np.ndarray:
     """Sorted neighbor distances, blind to rotation, reflection, translation and permutation.
 
     Column k holds, for the atoms of each element in turn, the sorted distances to the k-th nearest
     neighbor; no entry changes by more than twice the largest displacement of an atom. Two
     structures of one composition have arrays of one shape.
 
+    Args:
+        structure: any.
+        pairs: its neighbors within `CUTOFF`.
+
     Returns:
         `(atoms, NEIGHBORS)` float32, angstrom; `CUTOFF` where there is no further neighbor.
     """
-    pairs = neighbors(structure.positions, structure.cell, structure.pbc, CUTOFF)
     length = np.linalg.norm(pairs.vectors, axis=1)
     order = np.lexsort((length, pairs.receivers))
     receivers, length = pairs.receivers[order], length[order]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import all_properties
@@ -53,7 +53,7 @@ def _open(path: Path) -> Any:
     return open_with_compression(str(path), "rt")
 
 
-def _cut(line: str, file: TextIO) -> tuple[str, list[str]]:
+def _cut(line: str, file: Iterator[str]) -> tuple[str, list[str]]:
     if not line.strip().isdecimal():
         raise DataError(
             f"a frame must begin with the number of its atoms, found {line.strip()[:40]!r}; "

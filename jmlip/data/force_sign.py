@@ -21,7 +21,7 @@ from ase.data import covalent_radii
 from scipy.spatial.distance import cdist
 
 from jmlip.core.structure import Structure
-from jmlip.data.pairs import neighbors
+from jmlip.ops.neighbors import neighbors
 
 _MAX_READ = 2000  # structures looked at, in runs that keep consecutive frames together
 _RUN = 100

@@ -55,7 +55,7 @@ class RawFrame(NamedTuple):
 
     def find(self, key: str) -> Any:
         """The value under `key`, wherever it stands, or None."""
-        for store in (self.info, self.arrays, self.results):
+        for store in (self.results, self.info, self.arrays):
             if key in store:
                 return store[key]
         return None
@@ -93,10 +93,8 @@ class LabelReader:
             pbc=raw.pbc,
             energy=_scalar("energy", self._energy(raw), self.units.energy_factor),
             forces=self._forces(raw),
-            stress=self._stress(raw, abs(float(np.linalg.det(cell)))),
-            atomic_energies=_numbers(
-                "energies", raw.results.get("energies"), self.units.energy_factor
-            ),
+            stress=self._stress(raw, cell),
+            atomic_energies=_numbers("energies", raw.find("energies"), self.units.energy_factor),
             velocities=_velocities(raw),
             info=self._info(raw),
         )
@@ -115,15 +113,15 @@ class LabelReader:
     def _energy(self, raw: RawFrame) -> Any:
         if self.options.energy_key is not None:
             return raw.find(self.options.energy_key)
-        return raw.results.get("energy", raw.results.get("free_energy"))
+        energy = raw.find("energy")
+        return raw.find("free_energy") if energy is None else energy
 
     def _forces(self, raw: RawFrame) -> np.ndarray | None:
-        key = self.options.forces_key
-        value = raw.results.get("forces") if key is None else raw.find(key)
+        value = raw.find(self.options.forces_key or "forces")
         sign = -1.0 if self.options.forces_are_gradients else 1.0
         return _numbers("forces", value, sign * self.units.forces_factor)
 
-    def _stress(self, raw: RawFrame, volume: float) -> np.ndarray | None:
+    def _stress(self, raw: RawFrame, cell: np.ndarray) -> np.ndarray | None:
         key = self.options.stress_key
         if key is None:
             key = "stress" if raw.find("stress") is not None else "virial"
@@ -133,6 +131,7 @@ class LabelReader:
         tensor = _tensor(key, value)
         if "virial" not in key.lower():
             return tensor * self.units.stress_factor
+        volume = abs(float(np.linalg.det(cell)))
         if not volume > 0.0:
             raise DataError(f"a virial needs a cell with a volume, found {key} without one.")
         return -tensor * self.units.energy_factor / volume

@@ -1,5 +1,6 @@
 """MD17 (sGDML) and rMD17 `.npz` files: one molecule, many frames, kcal/mol and angstrom."""
 
+import contextlib
 import functools
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -93,11 +94,16 @@ def _frame(i, species, positions, arrays, others) -> RawFrame:
     )
 
 
-def _load(path: Path) -> np.lib.npyio.NpzFile:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged or not an npz file; obtain it again.") from error
+@contextlib.contextmanager
+def _load(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    with path.open("rb") as stream:
+        try:
+            file = np.load(stream, allow_pickle=False)
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is damaged or not an npz file; obtain it again.") from error
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(f"{path} holds one array, not the several of an npz file.")
+        yield file
 
 
 def _array(file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:

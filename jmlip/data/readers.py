@@ -85,7 +85,7 @@ def iread(
         path: a file, or a store written by `write_store`.
         index: one frame or a slice of them; default all.
         format: extxyz, ani, npz, or a format name of ASE; default: by content and ending.
-        energy_key: column that holds the total energy. Default: ASE's `energy`, else `free_energy`
+        energy_key: column that holds the total energy. Default: `energy`, else `free_energy`
             (forces of a smeared calculation are derivatives of the latter: name it to get it).
         forces_key: column that holds the forces. Default: `forces`.
         stress_key: column that holds the stress, six Voigt or nine components, tension positive; a
@@ -202,11 +202,14 @@ def _format(path: Path) -> str:
     if Path(name).suffix in endings:
         return endings[Path(name).suffix]
     try:
-        return ase.io.formats.filetype(str(path))
-    except Exception as error:
-        raise DataError(
-            f"cannot read {path}: no format is known for its name and content; name one by format."
-        ) from error
+        found = ase.io.formats.filetype(str(path))
+        if ase.io.formats.ioformats[found].can_read:
+            return found
+    except (KeyError, ase.io.formats.UnknownFileTypeError):
+        pass
+    raise DataError(
+        f"cannot read {path}: no format is known for its name and content; name one by format."
+    )
 
 
 def _select(frames: Callable[[], Iterator], index: int | slice | None, path: Path) -> Iterator:

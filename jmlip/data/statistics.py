@@ -15,8 +15,8 @@ from jmlip.core import config
 from jmlip.core.errors import DataError
 from jmlip.core.structure import Structure
 from jmlip.data.hashing import update_hash
-from jmlip.data.pairs import neighbors
 from jmlip.data.reference import count_species
+from jmlip.ops.neighbors import neighbors
 
 PERCENTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
 
@@ -53,16 +53,16 @@ class Statistics:
     n_stresses: int
     species: tuple[int, ...]
     reference_energies: tuple[float, ...]
-    energy_mean: float | None
-    energy_std: float | None
-    energy_per_atom_mean: float | None
-    energy_per_atom_std: float | None
-    force_rms: float | None
-    stress_rms: float | None
+    energy_mean: float | None = None
+    energy_std: float | None = None
+    energy_per_atom_mean: float | None = None
+    energy_per_atom_std: float | None = None
+    force_rms: float | None = None
+    stress_rms: float | None = None
     cutoff: float
     mean_neighbors: float
     max_neighbors: int
-    shortest_distance: float | None
+    shortest_distance: float | None = None
     nearest_distances: tuple[float, ...]
     data_hash: str
 

@@ -3,7 +3,7 @@
 A directory of `.npy` arrays (all atoms of all structures end to end), `info.jsonl` and
 `header.json`; no pickle. `first_atom[i]` is where structure i begins, `first_byte[i]` where its
 line of `info.jsonl` does. A missing label is NaN on disk (labels themselves are always finite) and
-None in memory; an array that no structure has is not there. It is written as it streams, in
+None in memory; an array that no structure has is empty. A store is written as it streams, in
 bounded memory, and appears whole or not at all.
 """
 
@@ -233,15 +233,14 @@ class _Writer:
             self.files[name].write(np.asarray(value, dtype).tobytes())
 
     def finish(self) -> None:
-        """Set the lengths in all headers, drop arrays that no structure has, write the header."""
+        """Set the lengths in all headers, empty what no structure has, write the header."""
         sizes = (self.n_structures, self.first_atom)
         for name in _ARRAYS:
             file = self.folder / f"{name}.npy"
-            if name in self.seen:
-                with file.open("r+b") as stream:
-                    _write_npy_header(stream, name, _rows(name, sizes))
-            else:
-                file.unlink()
+            with file.open("r+b") as stream:
+                _write_npy_header(stream, name, _rows(name, sizes) if name in self.seen else 0)
+                if name not in self.seen:
+                    stream.truncate()
         header = {
             "format": FORMAT,
             "version": VERSION,
