@@ -54,7 +54,7 @@ def smallest_bucket(frames: Sequence[Frame], buckets: Sequence[Bucket]) -> Bucke
     if fitting:
         return min(fitting, key=lambda bucket: bucket.n_pairs)
     n_graphs = max([needed.n_graphs, *(b.n_graphs for b in buckets)])
-    return Bucket(_round_up(needed.n_atoms), _round_up(needed.n_slots), n_graphs)
+    return Bucket(round_up(needed.n_atoms), round_up(needed.n_slots), n_graphs)
 
 
 def plan_batches(
@@ -163,7 +163,7 @@ def _split(batch, atoms, slots, buckets):
     return [piece for part in parts for piece in _split(part, atoms, slots, buckets)]
 
 
-def _round_up(size: int) -> int:
+def round_up(size: int) -> int:
     """To one of four steps per octave: at most a quarter is padding."""
     step = max(1, 2 ** (max(size - 1, 1).bit_length() - 3))
     return -(-size // step) * step

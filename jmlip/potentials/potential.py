@@ -1,7 +1,6 @@
 """`Potential`: a model with its parameters and everything needed to use it and to know it."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +9,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.data import chemical_symbols
 from jaxtyping import Int
 
 from jmlip.core.config import to_dict
-from jmlip.core.errors import PotentialError
+from jmlip.core.errors import DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import Key, Params
+from jmlip.graphs.batching import species_index
 from jmlip.graphs.graph import AtomGraph
 from jmlip.graphs.output import AtomicOutput
 from jmlip.potentials.predict import Prediction, predict
@@ -87,13 +86,10 @@ class Potential:
         Raises:
             PotentialError: an element is not known.
         """
-        unknown = sorted(set(structure.species.tolist()) - set(self.species))
-        if unknown:
-            raise PotentialError(
-                f"every element must be known to the potential, found {_symbols(unknown)}; it "
-                f"knows {_symbols(self.species)}."
-            )
-        return self._place[structure.species]
+        try:
+            return species_index(structure, self.species)
+        except DataError as error:
+            raise PotentialError(str(error)) from error
 
     def predict(
         self,
@@ -125,12 +121,6 @@ class Potential:
             dtype=dtype,
             batch_size=batch_size,
         )
-
-    @functools.cached_property
-    def _place(self) -> np.ndarray:
-        place = np.full(119, -1, np.int32)
-        place[list(self.species)] = np.arange(len(self.species))
-        return place
 
 
 def initial_potential(
@@ -180,7 +170,3 @@ def save_potential(potential: Potential, path: str | Path) -> None:
         provenance=dict(potential.provenance),
     )
     write_potential_files(path, files, potential.params)
-
-
-def _symbols(numbers: Sequence[int]) -> str:
-    return ", ".join(chemical_symbols[number] for number in numbers)

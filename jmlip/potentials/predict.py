@@ -1,8 +1,8 @@
 """Predictions for lists of structures: few programs, compiled once, used again by every later call.
 
-Frames are sorted by size, cut into batches, and padded to sizes from a coarse geometric grid, so
-that calls with similar structures meet programs that exist. The programs belong to the model and
-its configuration, not to one potential: other parameters use the same.
+Batches are padded to a few sizes on a coarse geometric grid, so that later calls with similar
+structures meet programs that exist. The programs belong to the model and its configuration, not to
+one potential: other parameters use the same.
 """
 
 import functools
@@ -17,7 +17,8 @@ from jaxtyping import Float
 from jmlip.core.errors import PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, GraphTensors, Params, PerAtom
-from jmlip.graphs.batching import Bucket, Frame, exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, Frame, make_frame, pad_batch
+from jmlip.graphs.buckets import choose_buckets, plan_batches, round_up, smallest_bucket
 from jmlip.graphs.graph import AtomGraph
 from jmlip.potentials.evaluate import evaluate
 
@@ -25,7 +26,6 @@ CLOSEST_APPROACH = 0.05
 """Angstrom; atoms nearer than this lie on top of each other, and no model means anything there."""
 
 _WINDOW = 4096  # structures whose neighbor lists are in memory at once
-_LARGEST_WASTE = 3.0  # of pair slots, before another program is worth its compilation
 
 
 class Prediction(NamedTuple):
@@ -65,29 +65,30 @@ def predict(
     batch_size: int,
 ) -> list[Prediction]:
     """See `Potential.predict`, which binds what belongs to the potential."""
-    found: dict[int, Prediction] = {}
-    references = np.asarray(reference_energies, np.float64)
+    predictions: list[Prediction] = []
     for start in range(0, len(structures), _WINDOW):
-        frames = {
-            index: make_frame(
-                structure, species=species, cutoff=cutoff, reference_energies=reference_energies
+        window = structures[start : start + _WINDOW]
+        frames = [
+            make_frame(
+                structure,
+                species=species,
+                cutoff=cutoff,
+                reference_energies=reference_energies,
+                dtype=np.dtype(dtype).type,
             )
-            for index, structure in enumerate(structures[start : start + _WINDOW], start)
-        }
-        for index, frame in frames.items():
-            require_apart(frame, f"structure {index}")
-        pending = []
-        for indices, bucket in _plan(frames, batch_size):
-            batch = [frames[index] for index in indices]
-            with jax.enable_x64(dtype == "float64"):
-                graph = pad_batch(batch, bucket, cutoff=cutoff, dtype=np.dtype(dtype).type).graph
-                # not waited for: the next batch is padded while this one is computed
-                pending.append((indices, run(model, params, graph)))
-        for indices, arrays in pending:
-            batch = [frames[index] for index in indices]
-            unpacked = unpack(arrays, batch, references, [f"structure {i}" for i in indices])
-            found.update(zip(indices, unpacked, strict=True))
-    return [found[index] for index in range(len(structures))]
+            for structure in window
+        ]
+        predictions += _predict_window(
+            model,
+            params,
+            frames,
+            [f"structure {index}" for index in range(start, start + len(window))],
+            cutoff=cutoff,
+            references=np.asarray(reference_energies, np.float64),
+            dtype=dtype,
+            batch_size=batch_size,
+        )
+    return predictions
 
 
 def unpack(
@@ -141,33 +142,40 @@ def require_apart(frame: Frame, name: str) -> None:
         )
 
 
-def round_up(bucket: Bucket) -> Bucket:
-    """Sizes from a grid of four steps per octave: at most a quarter is padding."""
-    graphs = _round_up(bucket.n_graphs - 1) + 1
-    return Bucket(_round_up(bucket.n_atoms), _round_up(bucket.n_slots), graphs)
+def rounded(bucket: Bucket) -> Bucket:
+    """Sizes that later calls with similar structures will meet again."""
+    graphs = round_up(bucket.n_graphs - 1) + 1
+    return Bucket(round_up(bucket.n_atoms), round_up(bucket.n_slots), graphs)
 
 
-def _round_up(size: int) -> int:
-    step = max(1, 2 ** (max(size - 1, 1).bit_length() - 3))
-    return -(-size // step) * step
-
-
-def _plan(frames: dict[int, Frame], batch_size: int) -> list[tuple[list[int], Bucket]]:
-    """Batches of about equal numbers of frames, and a bucket for each, shared where it is worth."""
-    size = lambda index: (frames[index].mask.shape, index)
-    n_batches = -(-len(frames) // batch_size)
-    batches = np.array_split(np.array(sorted(frames, key=size)), n_batches)
-    plan: list[tuple[list[int], Bucket]] = []
-    bucket = None
-    for indices in reversed([batch.tolist() for batch in batches]):
-        needed = round_up(exact_bucket([frames[index] for index in indices]))
-        if bucket is None or not _serves(bucket, needed):
-            bucket = needed
-        plan.append((indices, bucket))
-    return plan
-
-
-def _serves(bucket: Bucket, needed: Bucket) -> bool:
-    fits = all(have >= need for have, need in zip(bucket, needed, strict=True))
-    waste = bucket.n_atoms * bucket.n_slots / (needed.n_atoms * needed.n_slots)
-    return fits and waste <= _LARGEST_WASTE
+def _predict_window(
+    model: nn.Module,
+    params: Params,
+    frames: Sequence[Frame],
+    names: Sequence[str],
+    *,
+    cutoff: float,
+    references: np.ndarray,
+    dtype: Literal["float32", "float64"],
+    batch_size: int,
+) -> list[Prediction]:
+    for frame, name in zip(frames, names, strict=True):
+        require_apart(frame, name)
+    # each bucket is a program to compile: few structures are not worth more than one
+    n_buckets = min(3, 1 + len(frames) // (4 * batch_size))
+    chosen = choose_buckets(frames, batch_size=batch_size, max_buckets=n_buckets)
+    buckets = sorted({rounded(bucket) for bucket in chosen})
+    pending = []
+    for members in plan_batches(frames, buckets, batch_size=batch_size):
+        indices: list[int] = members.tolist()
+        batch = [frames[index] for index in indices]
+        bucket = smallest_bucket(batch, buckets)
+        with jax.enable_x64(dtype == "float64"):
+            graph = pad_batch(batch, bucket, cutoff=cutoff, dtype=np.dtype(dtype).type).graph
+            # not waited for: the next batch is padded while this one is computed
+            pending.append((indices, batch, run(model, params, graph)))
+    found: dict[int, Prediction] = {}
+    for indices, batch, arrays in pending:
+        results = unpack(arrays, batch, references, [names[index] for index in indices])
+        found.update(zip(indices, results, strict=True))
+    return [found[index] for index in range(len(frames))]
