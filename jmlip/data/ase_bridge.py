@@ -26,7 +26,8 @@ def from_atoms(atoms: Atoms) -> Structure:
         {'name': 'hydrogen'}
     """
     raw = raw_frame(atoms)
-    if atoms.calc is not None and atoms.calc.check_state(atoms):
+    changed = getattr(atoms.calc, "check_state", lambda atoms: [])
+    if changed(atoms):
         raw = raw._replace(results={})
     return LabelReader(LabelOptions(), Units()).structure(raw)
 

@@ -79,12 +79,14 @@ def _parse(comment: str, rows: list[str]) -> RawFrame:
         raise DataError("the columns must hold positions (pos:R:3), found none.")
     results = {key: info.pop(key) for key in [k for k in info if k in _FRAME_RESULTS]}
     results |= {key: columns.pop(key) for key in [k for k in columns if k in _ATOM_RESULTS]}
-    pbc = lattice is not None if pbc is None else pbc
+    pbc = np.asarray(lattice is not None if pbc is None else pbc)
+    if pbc.dtype.kind not in "bi" or pbc.shape not in ((), (3,)):
+        raise DataError(f"pbc must be one or three of T and F, found {pbc.tolist()!r}.")
     return RawFrame(
         species=species,
         positions=positions,
         cell=None if lattice is None else _lattice(lattice),
-        pbc=np.full(3, pbc) if np.ndim(pbc) == 0 else pbc,
+        pbc=np.broadcast_to(pbc, 3),
         results=results,
         arrays=columns,
         info=info,

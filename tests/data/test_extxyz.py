@@ -86,6 +86,11 @@ def test_comment_lines_mean_what_they_mean_to_ase(comment):
         np.testing.assert_array_equal(ours[key], value)
 
 
+def test_an_empty_value_is_empty():
+    """ASE takes the next key and value for it."""
+    assert parse_comment('note="" energy=-1.0') == {"note": "", "energy": -1.0}
+
+
 @pytest.mark.parametrize("comment", ["", "   ", "\n"])
 def test_an_empty_comment_says_nothing(comment):
     assert parse_comment(comment) == {}

@@ -41,6 +41,7 @@ BAD_XYZ = {
     "scalar_forces": ("1\nforces=3\nHe 0 0 0\n", "frame 0.*forces must have shape"),
     "bad_lattice": ('1\nLattice="1 2 3"\nHe 0 0 0\n', "frame 0.*Lattice must be nine"),
     "flat_lattice": ('1\nLattice="3 0 0 3 0 0 0 0 3"\nHe 0 0 0\n', "independent lattice"),
+    "bad_pbc": ("1\npbc=yes\nHe 0 0 0\n", "frame 0.*pbc must be .*'yes'"),
     "bad_stress": ('1\nstress="1 2 3"\nHe 0 0 0\n', "frame 0.*stress must be nine"),
     "bad_properties": ("1\nProperties=species:S:pos\nHe 0 0 0\n", "frame 0.*name:type:columns"),
     "no_positions": ("1\nProperties=species:S:1\nHe\n", "frame 0.*must hold positions"),
