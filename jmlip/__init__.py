@@ -4,4 +4,21 @@ from jmlip.core.platform import refuse_broken_jaxlib as _refuse_broken_jaxlib
 
 _refuse_broken_jaxlib()
 
+from jmlip.core import units
+from jmlip.core.errors import JmlipError
+from jmlip.core.structure import Structure
+from jmlip.data.readers import read
+from jmlip.factory import load_potential
+from jmlip.potentials.potential import Potential, Prediction
+
+__all__ = [
+    "JmlipError",
+    "Potential",
+    "Prediction",
+    "Structure",
+    "load_potential",
+    "read",
+    "units",
+]
+
 __version__ = "0.1.0"

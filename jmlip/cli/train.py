@@ -47,5 +47,10 @@ def run(options: argparse.Namespace) -> None:
     use_compilation_cache()
     # the name alone: a path may name a person or a machine
     words = ["jmlip", "train", options.config.name]
-    words += [word for item in options.assignments for word in ("--set", item)]
+    words += [word for item in options.assignments for word in ("--set", _without_folder(item))]
     workflow.train(config, directory, command=shlex.join(words), resume=options.resume)
+
+
+def _without_folder(assignment: str) -> str:
+    name, _, value = assignment.partition("=")
+    return f"{name}={Path(value).name}" if Path(value).is_absolute() else assignment
