@@ -1,0 +1,128 @@
+"""Checkpoints of a run: numbered directories that appear whole, the last two of which are kept.
+
+One holds the training state, the best parameters, the course on the host, the lengths of the
+metric files, and the identity of the run: configuration, model and data. A run resumed from it
+takes exactly the steps the first one would have taken.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jmlip.core.checkpoint import load_arrays, read_json, save_arrays, whole_directory, write_json
+from jmlip.core.config import from_dict, to_dict
+from jmlip.core.errors import ConfigError, JmlipError
+from jmlip.core.types import Params
+from jmlip.training.course import Course
+from jmlip.training.step import TrainState
+
+DIRECTORY = "checkpoints"
+FORMAT = 1
+KEPT = 2
+
+FREE_TO_CHANGE = frozenset(
+    {"training.max_epochs", "training.max_minutes", "training.checkpoint_every_minutes"}
+)
+"""What a resumed run may set anew: how long it goes on, and how often it is saved."""
+
+
+class Checkpoint(NamedTuple):
+    """What is saved and comes back."""
+
+    state: TrainState
+    best: Params | None  # None before the first validation
+    course: Course
+    sizes: Mapping[str, int]  # bytes of the metric files
+
+
+def save_checkpoint(run_dir: Path, checkpoint: Checkpoint, *, identity: Mapping[str, Any]) -> None:
+    """Save under the number of the step, then remove all but the last two."""
+    state, best, course, sizes = checkpoint
+    with whole_directory(run_dir / DIRECTORY / f"{course.step:09d}") as place:
+        save_arrays(place / "state.safetensors", state)
+        if best is not None:
+            save_arrays(place / "best.safetensors", best)
+        write_json(place / "course.json", to_dict(course))
+        write_json(
+            place / "run.json",
+            {"format": FORMAT, "has_best": best is not None, "sizes": sizes, **identity},
+        )
+    for old in _numbered(run_dir)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(
+    run_dir: Path, *, like: TrainState, identity: Mapping[str, Any]
+) -> Checkpoint | None:
+    """The last checkpoint of a run, or `None` if it was killed before there was one.
+
+    Args:
+        run_dir: directory of the run.
+        like: a state of the right structure and shapes.
+        identity: that of the run which wants to go on.
+
+    Raises:
+        ConfigError: the identities differ; the sentence names the key.
+        JmlipError: the checkpoint is damaged or of another format.
+    """
+    places = _numbered(run_dir)
+    if not places:
+        return None
+    place = places[-1]
+    run = read_json(place / "run.json")
+    if run.pop("format", None) != FORMAT:
+        raise JmlipError(
+            f"{place} must be a checkpoint of format {FORMAT}; start a new run in another place."
+        )
+    has_best, sizes = run.pop("has_best"), run.pop("sizes")
+    _require_same(run, json.loads(json.dumps(identity)))
+    return Checkpoint(
+        state=load_arrays(place / "state.safetensors", like=like),
+        best=load_arrays(place / "best.safetensors", like=like.params) if has_best else None,
+        course=from_dict(Course, read_json(place / "course.json")),
+        sizes=sizes,
+    )
+
+
+def remove_partial(run_dir: Path) -> None:
+    """Remove what a killed run left half written."""
+    for place in (run_dir, run_dir / DIRECTORY):
+        for pattern in (".*.partial", ".*.partial.*", ".*.retired-*"):
+            for item in place.glob(pattern):
+                if item.is_dir():
+                    shutil.rmtree(item, ignore_errors=True)
+                else:
+                    item.unlink(missing_ok=True)
+
+
+def _numbered(run_dir: Path) -> list[Path]:
+    return sorted(path for path in (run_dir / DIRECTORY).glob("*") if path.name.isdigit())
+
+
+def _require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    before, after = dict(_flat(saved)), dict(_flat(now))
+    for name in sorted({*before, *after} - FREE_TO_CHANGE):
+        if before.get(name) != after.get(name):
+            old, new = (values.get(name, "not set") for values in (before, after))
+            raise ConfigError(
+                f"a resumed run must be the one that was started: {name} was {old}, found {new}; "
+                "set it back, or start a new run in another directory."
+            )
+
+
+def _flat(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{where}{key}.")
+        else:
+            yield f"{where}{key}", value
+
+
+def on_host(params: Params) -> Params:
+    """A copy in host memory, safe from steps that reuse device memory."""
+    return jax.tree.map(lambda leaf: np.array(leaf), params)

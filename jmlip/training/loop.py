@@ -1,0 +1,175 @@
+"""Fitting a potential: what is built before the first step, and the ways a run can end.
+
+Nothing that depends on the clock enters a step: the order of the data follows from seed and epoch,
+schedules from the number of the step. So a run that was killed at any moment and resumed ends with
+the same bits as one that was not (on a CPU; on other devices as far as their sums are
+deterministic).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jmlip.core.checkpoint import write_json
+from jmlip.core.config import to_dict
+from jmlip.core.errors import ConfigError
+from jmlip.core.structure import Structure
+from jmlip.core.types import Params
+from jmlip.data.hashing import data_hash
+from jmlip.potentials.potential import Potential, save_potential
+from jmlip.training.checkpoints import DIRECTORY, remove_partial
+from jmlip.training.config import TrainingConfig
+from jmlip.training.feed import Feed
+from jmlip.training.interrupts import Interrupt, deferred_interrupts
+from jmlip.training.optimizers import make_optimizer
+from jmlip.training.progress import Display, make_display
+from jmlip.training.records import CSV_NAME, JSONL_NAME, Records, columns
+from jmlip.training.step import Compilations, init_state, make_step, make_validation_step
+from jmlip.training.trainer import Trainer
+from jmlip.training.validation import has_label, require_labels
+
+POTENTIAL, SUMMARY = "potential", "summary.json"
+
+
+def fit(
+    potential: Potential,
+    train: Sequence[Structure],
+    validation: Sequence[Structure],
+    config: TrainingConfig,
+    run_dir: str | Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> Potential:
+    """Fit the parameters of a potential to labelled structures.
+
+    The run directory receives `potential/`, the averaged parameters that were best on the
+    validation set; `metrics.csv` and `metrics.jsonl`, one record per epoch; `checkpoints/`; and
+    `summary.json`: why the run ended, its best epoch, its cost.
+
+    Args:
+        potential: where training starts; its reference energies stay as they are.
+        train: structures to learn from; labels may be missing here and there.
+        validation: structures that select the parameters to keep.
+        config: loss, optimizer and course.
+        run_dir: directory of the run.
+        resume: go on from the last checkpoint in `run_dir`, or start where there is none.
+        progress: show the progress on standard error.
+
+    Returns:
+        The potential that was best on the validation set.
+
+    Raises:
+        ConfigError: labels the loss needs are missing; the directory holds another run; or a
+            resumed run differs in a key from the one that was started.
+        DivergenceError: too many steps in a row were not finite; checkpoints are kept.
+        KeyboardInterrupt: the run was interrupted; a checkpoint was written first.
+    """
+    run_dir = Path(run_dir)
+    require_labels(config, train, validation)
+    if not resume:
+        _require_no_run(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    remove_partial(run_dir)
+    with (
+        jax.enable_x64(config.training.dtype == "float64"),
+        deferred_interrupts() as interrupt,
+        make_display(progress) as display,
+    ):
+        trainer = _make_trainer(potential, train, validation, config, run_dir, display, interrupt)
+        if not (resume and trainer.restore()):
+            trainer.start()
+        reason = trainer.run()
+        return _finish(trainer, potential, reason, display)
+
+
+def _require_no_run(run_dir: Path) -> None:
+    for name in (CSV_NAME, JSONL_NAME, DIRECTORY, POTENTIAL):
+        if (run_dir / name).exists():
+            raise ConfigError(
+                f"a new run needs a directory without one, found {name} in {run_dir}; "
+                "resume that run, or choose another directory."
+            )
+
+
+def _make_trainer(
+    potential: Potential,
+    train: Sequence[Structure],
+    validation: Sequence[Structure],
+    config: TrainingConfig,
+    run_dir: Path,
+    display: Display,
+    interrupt: Interrupt,
+) -> Trainer:
+    compilations, optimizer = Compilations(), make_optimizer(config.optimizer)
+    apply_fn, references = potential.apply, potential.reference_energies
+    dtype = config.training.dtype
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), potential.params)
+    step = make_step(
+        apply_fn,
+        config.loss,
+        optimizer,
+        reference_energies=references,
+        ema_decay=config.training.ema_decay,
+        max_skipped=config.training.max_skipped,
+        compilations=compilations,
+    )
+    compare = make_validation_step(
+        apply_fn,
+        reference_energies=references,
+        with_gradient=any(has_label(s, t) for s in validation for t in ("forces", "stress")),
+        compilations=compilations,
+    )
+    return Trainer(
+        config=config,
+        run_dir=run_dir,
+        identity=_identity(potential, train, validation, config),
+        step=step,
+        compare=compare,
+        train=Feed(train, potential, dtype=dtype, seed=config.training.seed),
+        validation=Feed(validation, potential, dtype=dtype).in_order(config.training.batch_size),
+        state=init_state(params, optimizer),
+        records=Records(run_dir, columns(config)),
+        display=display,
+        interrupt=interrupt,
+        compilations=compilations,
+        keep_best=lambda best, summary: save_potential(
+            _fitted(potential, best, summary), run_dir / POTENTIAL
+        ),
+    )
+
+
+def _identity(
+    potential: Potential,
+    train: Sequence[Structure],
+    validation: Sequence[Structure],
+    config: TrainingConfig,
+) -> dict[str, Any]:
+    return {
+        **to_dict(config),
+        "model": {"kind": potential.kind, **to_dict(potential.model.config)},
+        "reference_energies": list(potential.reference_energies),
+        "data": {"training": data_hash(train), "validation": data_hash(validation)},
+    }
+
+
+def _finish(trainer: Trainer, potential: Potential, reason: str, display: Display) -> Potential:
+    summary = trainer.summary(reason)
+    fitted = _fitted(potential, trainer.best, summary)
+    save_potential(fitted, trainer.run_dir / POTENTIAL)
+    write_json(trainer.run_dir / SUMMARY, summary)
+    display.note(
+        f"stopped by {reason} after {summary['epochs']} epochs and {summary['steps']} steps "
+        f"({summary['skipped_steps']} skipped); best epoch {summary['best_epoch']}; first step "
+        f"after {summary['time_to_first_step_s']} s, {summary['compilations']} compilations."
+    )
+    return fitted
+
+
+def _fitted(potential: Potential, params: Params | None, summary: Mapping[str, Any]) -> Potential:
+    provenance = {**potential.provenance, "training": dict(summary)}
+    return dataclasses.replace(potential, params=params, provenance=provenance)

@@ -1,0 +1,237 @@
+"""The loss: a weighted sum of named terms, masked means over the labelled real entries of a batch.
+
+    L = sum_t w_t L_t,    L_t = MSE | MAE | RMSE + MAE | Huber of (prediction - label)
+
+Means and the root of RMSE are statistics of the batch. A batch without one label of a term
+contributes 0 to it, with zero gradient. Two terms have no label: `hierarchy`, the mean over
+structures of the non-hierarchicality
+
+    R = sum_i sum_n (E_i^n)^2 / [(E_i^n)^2 + (E_i^(n-1))^2],
+
+with E_i^0 the reference energy of the species of atom i, and `l2`, the sum of squares of all
+weight matrices. Weights may change linearly over a part of the run.
+
+References: Lubbers, Smith, Barros, J. Chem. Phys. 148, 241715 (2018).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jmlip.core.errors import ConfigError
+from jmlip.core.types import Params
+from jmlip.ops import safe
+from jmlip.training.residuals import Residuals
+
+LABEL_TERMS = ("energy", "energy_per_atom", "forces", "stress", "atomic_energies")
+"""Terms that compare with a label; the others, `hierarchy` and `l2`, need none."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TermConfig:
+    """One term that compares with a label, in powers of eV and angstrom.
+
+    Args:
+        weight: factor of the term.
+        kind: how differences are averaged.
+        delta: where Huber's loss turns from quadratic to linear, in the units of the label.
+        final_weight: the factor at the end of the ramp.
+        ramp: the part of the run, as fractions of `max_epochs`, in which the weight moves linearly
+            to `final_weight`; the whole run unless given, a step where both are equal.
+
+    Raises:
+        ConfigError: a value is out of range, or is given where another choice makes it meaningless.
+    """
+
+    weight: float = 1.0
+    kind: Literal["mse", "mae", "rmse+mae", "huber"] = "mse"
+    delta: float | None = None
+    final_weight: float | None = None
+    ramp: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        _check_weights(self)
+        if (self.kind == "huber") != (self.delta is not None):
+            raise ConfigError(
+                "a loss term needs delta if, and only if, its kind is 'huber', "
+                f"found kind {self.kind!r} and delta {self.delta}."
+            )
+        if self.delta is not None and not self.delta > 0.0:
+            raise ConfigError(f"delta of a loss term must be positive, found {self.delta}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PenaltyConfig:
+    """One term without a label; the fields are those of `TermConfig`."""
+
+    weight: float
+    final_weight: float | None = None
+    ramp: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        _check_weights(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The terms of a loss; those that are `None` are absent.
+
+    Args:
+        energy: total energy of each structure, relative to the reference energies.
+        energy_per_atom: the same, divided by the number of atoms.
+        forces: components of the forces.
+        stress: components of the stress, of structures periodic in three directions.
+        atomic_energies: energy of each atom, relative to the reference energies.
+        hierarchy: non-hierarchicality R, mean over structures.
+        l2: sum of squares of the weight matrices (arrays of two or more axes).
+
+    Raises:
+        ConfigError: no term compares with a label.
+    """
+
+    energy: TermConfig | None = None
+    energy_per_atom: TermConfig | None = None
+    forces: TermConfig | None = None
+    stress: TermConfig | None = None
+    atomic_energies: TermConfig | None = None
+    hierarchy: PenaltyConfig | None = None
+    l2: PenaltyConfig | None = None
+
+    def __post_init__(self):
+        if not any(name in LABEL_TERMS for name in self.terms):
+            raise ConfigError(
+                "the loss must have at least one term that compares with a label, found "
+                f"{', '.join(self.terms) or 'none'}; add, for example, "
+                "loss.forces = {weight = 1.0}."
+            )
+
+    @property
+    def terms(self) -> Mapping[str, TermConfig | PenaltyConfig]:
+        """The terms that are present, by name, always in the same order."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether forces or stress enter."""
+        return self.forces is not None or self.stress is not None
+
+
+def _check_weights(term: TermConfig | PenaltyConfig) -> None:
+    if not (term.weight >= 0.0 and (term.final_weight is None or term.final_weight >= 0.0)):
+        raise ConfigError(
+            "weights of a loss term must not be negative, "
+            f"found {term.weight} and final_weight {term.final_weight}."
+        )
+    if term.weight == 0.0 and not term.final_weight:
+        raise ConfigError("a loss term needs a positive weight, found 0; leave the term out.")
+    if term.ramp is None:
+        return
+    if term.final_weight is None:
+        raise ConfigError("ramp of a loss term is meaningless without final_weight; give both.")
+    if not 0.0 <= term.ramp[0] <= term.ramp[1] <= 1.0:
+        raise ConfigError(
+            f"ramp must be two ascending fractions of the run from 0 to 1, found {term.ramp}."
+        )
+
+
+def weights(config: LossConfig, progress: float) -> Float[np.ndarray, " terms"]:
+    """Weight of each term when the fraction `progress` of the run is done.
+
+    Example:
+        >>> energy = TermConfig(weight=1.0, final_weight=11.0, ramp=(0.5, 1.0))
+        >>> weights(LossConfig(energy=energy), 0.75)
+        array([6.])
+    """
+    return np.array([_weight(term, progress) for term in config.terms.values()])
+
+
+def _weight(term: TermConfig | PenaltyConfig, progress: float) -> float:
+    if term.final_weight is None:
+        return term.weight
+    start, end = term.ramp or (0.0, 1.0)
+    if progress < start:
+        return term.weight
+    done = 1.0 if progress >= end else (progress - start) / (end - start)
+    return (1.0 - done) * term.weight + done * term.final_weight
+
+
+def term_values(config: LossConfig, params: Params, residuals: Residuals) -> Float[Array, " terms"]:
+    """The unweighted terms of one batch, in the order of `config.terms`."""
+    values = []
+    for name, term in config.terms.items():
+        if name == "l2":
+            values.append(sum_of_squares(params))
+            continue
+        error, mask = getattr(residuals, name), getattr(residuals, f"{name}_mask")
+        mean = lambda x, mask=mask: _masked_mean(x, mask)
+        values.append(discrepancy(term, error, mean=mean, sqrt=safe.sqrt))
+    return jnp.stack(values)
+
+
+def set_values(config: LossConfig, params: Params, batches: Sequence[Residuals]) -> list[float]:
+    """The unweighted terms over a whole set, in float64 on the host; NaN where no label is.
+
+    Args:
+        config: the loss.
+        params: parameters that enter `l2`.
+        batches: residuals of all batches of the set, as NumPy arrays.
+    """
+    values = []
+    for name, term in config.terms.items():
+        if name == "l2":
+            values.append(float(sum_of_squares(params)))
+            continue
+        error = labelled(batches, name)
+        mean = lambda x: float(x.mean()) if x.size else float("nan")
+        values.append(float(discrepancy(term, error, mean=mean, sqrt=np.sqrt)))
+    return values
+
+
+def labelled(batches: Sequence[Residuals], name: str) -> Float[np.ndarray, "n ..."]:
+    """One term's residuals over all batches, real and labelled entries only, in float64."""
+    parts = [
+        np.asarray(getattr(batch, name), np.float64)[np.asarray(getattr(batch, f"{name}_mask"))]
+        for batch in batches
+    ]
+    return np.concatenate(parts)
+
+
+def discrepancy(
+    term: TermConfig | PenaltyConfig, error: Any, *, mean: Callable, sqrt: Callable
+) -> Any:
+    """Average of differences in the way the term asks for; a penalty is averaged as it is.
+
+    Args:
+        term: chooses the kind.
+        error: prediction minus label, a JAX or NumPy array.
+        mean: average over the entries that count.
+        sqrt: square root for that kind of array, with finite derivative at 0.
+    """
+    if isinstance(term, PenaltyConfig):
+        return mean(error)
+    if term.kind == "mse":
+        return mean(error**2)
+    if term.kind == "mae":
+        return mean(abs(error))
+    if term.kind == "rmse+mae":
+        return sqrt(mean(error**2)) + mean(abs(error))
+    quadratic = abs(error).clip(max=term.delta)
+    return mean(0.5 * quadratic**2 + term.delta * (abs(error) - quadratic))
+
+
+def sum_of_squares(params: Params) -> Float[Array, ""]:
+    """Sum of squares of the weight matrices; arrays of one axis, such as biases, do not count."""
+    matrices = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim >= 2]
+    return sum((jnp.vdot(leaf, leaf) for leaf in matrices), start=jnp.zeros(()))
+
+
+def _masked_mean(values: Float[Array, "n ..."], mask: Array) -> Float[Array, ""]:
+    mask = mask.reshape(-1, *[1] * (values.ndim - 1))
+    count = jnp.maximum(jnp.sum(mask) * (values.size // values.shape[0]), 1)
+    return jnp.sum(jnp.where(mask, values, 0.0)) / count

@@ -1,0 +1,304 @@
+"""The driver of a run on the host: it hands batches to compiled steps and reads their reports.
+
+It runs ahead of the device and reads reports only now and then, so that the device never waits;
+before a checkpoint and at the end of an epoch it reads them all.
+"""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmlip.core.errors import DivergenceError
+from jmlip.core.types import Params
+from jmlip.graphs.graph import Batch
+from jmlip.training.checkpoints import Checkpoint, load_checkpoint, on_host, save_checkpoint
+from jmlip.training.config import TrainingConfig
+from jmlip.training.course import Course, Sums
+from jmlip.training.feed import Fed, Feed
+from jmlip.training.interrupts import Interrupt
+from jmlip.training.losses import weights
+from jmlip.training.optimizers import learning_rate
+from jmlip.training.plateau import Plateau, watch
+from jmlip.training.progress import Display, Status
+from jmlip.training.records import Records, epoch_record
+from jmlip.training.residuals import Residuals
+from jmlip.training.step import Compilations, Controls, Step, StepReport, TrainState
+from jmlip.training.validation import Validation, validate
+
+READ_EVERY_STEPS, READ_EVERY_SECONDS = 16, 0.25
+"""How far the host runs ahead of what it has read."""
+
+
+class Taken(NamedTuple):
+    """A step that was handed to the device and whose report has not been read."""
+
+    report: StepReport
+    step: int
+    learning_rate: float
+    indices: np.ndarray  # structures of its batch
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class Trainer:
+    """One run: what it is made of, and where it stands."""
+
+    config: TrainingConfig
+    run_dir: Path
+    identity: Mapping[str, Any]
+    step: Step
+    compare: Callable[[Params, Batch], Residuals]
+    train: Feed
+    validation: Sequence[Batch]
+    state: TrainState
+    records: Records
+    display: Display
+    interrupt: Interrupt
+    compilations: Compilations
+
+    keep_best: Callable[[Params, Mapping[str, Any]], None]  # writes the best potential
+
+    def __post_init__(self):
+        loop = self.config.training
+        self.best: Params | None = None
+        self.course = Course(plateau=Plateau(batch_size=loop.batch_size))
+        self._taken: deque[Taken] = deque()
+        self._begun = self._read_at = self._saved_at = time.monotonic()
+        self._begun_done = 0.0
+        self._first_step_s: float | None = None
+        self._kept: Params | None = None
+        self._status = Status()
+        self._status.max_epochs = loop.max_epochs
+
+    def start(self) -> None:
+        """Begin a new run: empty metric files, and a checkpoint of the very start."""
+        self.records.start()
+        self._checkpoint()
+
+    def restore(self) -> bool:
+        """Go back to the last checkpoint; false where there is none."""
+        found = load_checkpoint(self.run_dir, like=self.state, identity=self.identity)
+        if found is None:
+            return False
+        self.state = jax.tree.map(jnp.asarray, found.state)
+        self.best, self.course = found.best, found.course
+        self.records.cut(found.sizes)
+        self.display.note(f"resumed at epoch {self.course.epoch}, step {self.course.step}.")
+        return True
+
+    def run(self) -> str:
+        """Train until the run ends.
+
+        Returns:
+            The configuration key that ended it.
+
+        Raises:
+            DivergenceError: too many steps in a row were not finite.
+            KeyboardInterrupt: an interrupt was requested; a checkpoint was written first.
+        """
+        self._begun_done = self._done()
+        reason = None
+        while reason is None:
+            reason = self._ended() or self._epoch()
+        self._checkpoint()
+        if reason == "max_minutes":
+            # after the checkpoint: a resumed run goes on as if this look had not been taken
+            self._select(self._validate())
+        if self.best is None:
+            raise DivergenceError(
+                "training must reach a finite error on the validation set, but never did; lower "
+                "optimizer.learning_rate, or look for structures with atoms on top of each other."
+            )
+        self._keep()
+        return reason
+
+    def summary(self, reason: str | None = None) -> dict[str, Any]:
+        """How the run went, or goes, as plain numbers."""
+        course = self.course
+        return {
+            "stopped_by": reason,
+            "epochs": course.epoch,
+            "steps": course.step,
+            "skipped_steps": course.skipped,
+            "best_epoch": course.best_epoch,
+            "best": course.best,
+            "select": self.config.training.select,
+            "minutes": round(course.seconds / 60.0, 3),
+            "time_to_first_step_s": self._first_step_s,
+            "compilations": self.compilations.count,
+        }
+
+    def _ended(self) -> str | None:
+        loop, course = self.config.training, self.course
+        if course.epoch >= loop.max_epochs:
+            return "max_epochs"
+        waited = course.epoch - course.best_epoch
+        if loop.patience is not None and course.best is not None and waited >= loop.patience:
+            return "patience"
+        return None
+
+    def _epoch(self) -> str | None:
+        course, batch_size = self.course, self.course.plateau.batch_size
+        batches = self.train.epoch(course.epoch, batch_size, start=course.batch)
+        with contextlib.closing(batches):
+            for fed in batches:
+                self._take(fed)
+                self._read_if_due()
+                if self.interrupt.requested:
+                    self._checkpoint()
+                    raise KeyboardInterrupt
+                if self._minutes(self._begun) >= (self.config.training.max_minutes or math.inf):
+                    return "max_minutes"
+                if self._minutes(self._saved_at) >= self.config.training.checkpoint_every_minutes:
+                    self._checkpoint()
+        self._end_epoch()
+        return None
+
+    def _take(self, fed: Fed) -> None:
+        course, rate = self.course, self._learning_rate()
+        dtype = self.config.training.dtype
+        controls = Controls(
+            learning_rate=np.asarray(rate, dtype),
+            weights=weights(self.config.loss, self._done()).astype(dtype),
+        )
+        self.state, report = self.step(self.state, fed.batch, controls)
+        if self._first_step_s is None:
+            jax.block_until_ready(report)
+            self._first_step_s = round(time.monotonic() - self._begun, 2)
+            self._read_at = time.monotonic()
+        self._taken.append(Taken(report, course.step, rate, fed.indices))
+        course.batch += 1
+        course.step += 1
+
+    def _read_if_due(self) -> None:
+        waited = time.monotonic() - self._read_at
+        if len(self._taken) > READ_EVERY_STEPS or waited > READ_EVERY_SECONDS:
+            # the last step is left, so that the device has work meanwhile
+            self._read(leave=1)
+
+    def _read(self, *, leave: int = 0) -> None:
+        taken = [self._taken.popleft() for _ in range(len(self._taken) - leave)]
+        for step, report in zip(taken, jax.device_get([t.report for t in taken]), strict=True):
+            self._note(step, report)
+        now = time.monotonic()
+        self.course.sums.seconds += now - self._read_at
+        self.course.seconds += now - self._read_at
+        self._read_at = now
+        self._show()
+
+    def _note(self, taken: Taken, report: StepReport) -> None:
+        sums = self.course.sums
+        sums.structures += len(taken.indices)
+        if not report.finite:
+            self.course.skipped += 1
+            if report.skipped_in_a_row >= self.config.training.max_skipped:
+                raise DivergenceError(diagnosis(self.config, taken, report))
+            return
+        sums.steps += 1
+        sums.loss += float(report.loss)
+        sums.gradient_norm += float(report.gradient_norm)
+        terms = [float(term) for term in report.terms]
+        before = sums.terms or [0.0] * len(terms)
+        sums.terms = tuple(a + b for a, b in zip(before, terms, strict=True))
+
+    def _end_epoch(self) -> None:
+        self._read()
+        course, loop = self.course, self.config.training
+        rate, batch_size = self._learning_rate(), course.plateau.batch_size
+        course.epoch, course.batch = course.epoch + 1, 0
+        validation = None
+        if course.epoch % loop.validate_every == 0 or course.epoch == loop.max_epochs:
+            validation = self._validate()
+            self._select(validation)
+            course.plateau = watch(
+                course.plateau,
+                validation.selected,
+                epochs=course.epoch - course.validated_epoch,
+                config=self.config.optimizer,
+                max_batch_size=loop.max_batch_size,
+            )
+            course.validated_epoch = course.epoch
+        record = epoch_record(
+            self.config, course, validation, learning_rate=rate, batch_size=batch_size
+        )
+        self.records.append(record)
+        course.sums = Sums()
+        self._show(end_of_epoch=True)
+
+    def _validate(self) -> Validation:
+        return validate(self.compare, self.state.average, self.validation, self.config)
+
+    def _select(self, validation: Validation) -> None:
+        course, selected = self.course, validation.selected
+        self._status.forces_rmse = validation.metrics.get("forces_rmse_meV_A")
+        if math.isfinite(selected) and (course.best is None or selected < course.best):
+            self.best = on_host(self.state.average)
+            course.best, course.best_epoch = selected, course.epoch
+
+    def _checkpoint(self) -> None:
+        self._read()
+        save_checkpoint(
+            self.run_dir,
+            Checkpoint(self.state, self.best, self.course, self.records.sizes()),
+            identity=self.identity,
+        )
+        self._keep()
+        self._saved_at = self._read_at = time.monotonic()
+
+    def _keep(self) -> None:
+        if self.best is not None and self.best is not self._kept:
+            self.keep_best(self.best, self.summary())
+            self._kept = self.best
+
+    def _batches(self) -> int:
+        return self.train.n_batches(self.course.plateau.batch_size)
+
+    def _done(self) -> float:
+        return self.course.progress(self._batches(), self.config.training.max_epochs)
+
+    def _learning_rate(self) -> float:
+        scale, step = self.course.plateau.scale, self.course.step
+        return learning_rate(self.config.optimizer, step=step, progress=self._done(), scale=scale)
+
+    def _minutes(self, since: float) -> float:
+        return (time.monotonic() - since) / 60.0
+
+    def _show(self, *, end_of_epoch: bool = False) -> None:
+        course, sums, status = self.course, self.course.sums, self._status
+        status.epoch = course.epoch + (0 if end_of_epoch else 1)
+        status.done = self._done()
+        if sums.steps:
+            status.loss = sums.loss / sums.steps
+            status.structures_per_s = sums.structures / max(sums.seconds, 1e-9)
+        gone, done = self._minutes(self._begun), status.done - self._begun_done
+        if done > 0.0:
+            rest = gone * (1.0 - status.done) / done
+            limit = (self.config.training.max_minutes or math.inf) - gone
+            status.eta_s = 60.0 * max(min(rest, limit), 0.0)
+        self.display.update(status, end_of_epoch=end_of_epoch)
+
+
+def diagnosis(config: TrainingConfig, taken: Taken, report: StepReport) -> str:
+    """What went wrong in the last of too many steps that were not finite."""
+    names = zip(config.loss.terms, np.isfinite(report.terms), strict=True)
+    wrong = [f"loss term {name}" for name, finite in names if not finite] or ["the gradient"]
+    return (
+        f"training must stay finite, but {int(report.skipped_in_a_row)} steps in a row did not, up "
+        f"to step {taken.step}: {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not "
+        f"finite at learning rate {taken.learning_rate:.3g} for structures {_some(taken.indices)} "
+        "of the training set; look at them, or start a new run with a lower "
+        "optimizer.learning_rate or with optimizer.clip_norm (the last good checkpoint is kept)."
+    )
+
+
+def _some(indices: np.ndarray) -> str:
+    shown = ", ".join(str(int(i)) for i in sorted(indices)[:12])
+    return f"{shown} and {len(indices) - 12} more" if len(indices) > 12 else shown

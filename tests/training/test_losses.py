@@ -1,0 +1,201 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jmlip.core.config import from_dict, to_dict
+from jmlip.core.errors import ConfigError
+from jmlip.training.losses import (
+    LABEL_TERMS,
+    LossConfig,
+    PenaltyConfig,
+    TermConfig,
+    set_values,
+    term_values,
+    weights,
+)
+from jmlip.training.residuals import residuals
+
+REFERENCES = (-1.0, 2.0)
+
+
+def compare(spring, batch, *, with_gradient=True):
+    apply_fn, params = spring
+    return residuals(
+        apply_fn, params, batch, reference_energies=REFERENCES, with_gradient=with_gradient
+    )
+
+
+def values(config, spring, batch):
+    return np.asarray(term_values(config, spring[1], compare(spring, batch)))
+
+
+def every_term(**term):
+    return LossConfig(**{name: TermConfig(**term) for name in LABEL_TERMS})
+
+
+# the spring: E = k/2 (1.5 - 1)^2 + 0.25 + 0.5 = 1.25 and 0.5; dE/dr = k (1.5 - 1) = 2
+ENERGY_ERRORS = np.array([1.25 - 2.0, 0.5 - 1.0])
+ERRORS = {
+    "energy": ENERGY_ERRORS,
+    "energy_per_atom": ENERGY_ERRORS / [2, 1],
+    # a stretched spring pulls atom 0, at the origin, towards atom 1 at +x
+    "forces": np.array([2.0 - 1, 0, 0, -2.0 + 1, 0, 0]),
+    "stress": (np.diag([1.5 * 2.0 / 20.0, 0, 0]) - np.eye(3) * 0.1).ravel(),
+    "atomic_energies": np.array([0.5 - 0.5, 0.75 - 1.5]),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "delta", "mean"),
+    [
+        ("mse", None, lambda e: np.mean(e**2)),
+        ("mae", None, lambda e: np.mean(np.abs(e))),
+        ("rmse+mae", None, lambda e: np.sqrt(np.mean(e**2)) + np.mean(np.abs(e))),
+        ("huber", 0.6, lambda e: np.mean(np.asarray(optax.huber_loss(e, delta=0.6)))),
+    ],
+)
+def test_terms_average_labelled_real_entries_only(kind, delta, mean, spring, batch):
+    config = every_term(kind=kind, delta=delta)
+    expected = [mean(ERRORS[name]) for name in config.terms]
+    np.testing.assert_allclose(values(config, spring, batch), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mse", "mae", "rmse+mae"])
+def test_batch_averages_over_a_set_are_those_of_one_batch(kind, spring, batch):
+    config = every_term(kind=kind)
+    found = jax.device_get(compare(spring, batch))
+    # the same batch twice has the same means
+    expected = values(config, spring, batch)
+    np.testing.assert_allclose(set_values(config, spring[1], [found] * 2), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mse", "mae", "rmse+mae", "huber"])
+@pytest.mark.parametrize("name", LABEL_TERMS)
+def test_batch_without_a_label_contributes_nothing(kind, name, spring, batch):
+    label = "energy" if name == "energy_per_atom" else name
+    unlabelled = {f"{label}_mask": np.zeros_like(getattr(batch.labels, f"{label}_mask"))}
+    batch = batch._replace(labels=batch.labels._replace(**unlabelled))
+    config = LossConfig(**{name: TermConfig(kind=kind, delta=1.0 if kind == "huber" else None)})
+    apply_fn, params = spring
+
+    def loss(params):
+        compared = residuals(
+            apply_fn, params, batch, reference_energies=REFERENCES, with_gradient=True
+        )
+        return term_values(config, params, compared)[0]
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    assert value == 0.0
+    assert all(np.all(leaf == 0.0) for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("kind", ["mae", "rmse+mae"])
+def test_gradient_is_finite_where_the_fit_is_perfect(kind, spring, batch):
+    apply_fn, params = spring
+    exact = batch.labels._replace(energy=np.array([1.25, 0.5, 0.0], np.float32))
+    config = LossConfig(energy=TermConfig(kind=kind))
+
+    def loss(params):
+        compared = residuals(
+            apply_fn,
+            params,
+            batch._replace(labels=exact),
+            reference_energies=REFERENCES,
+            with_gradient=False,
+        )
+        return term_values(config, params, compared)[0]
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    assert value == 0.0
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+def test_without_gradient_energies_agree_and_forces_do_not_count(spring, batch):
+    with_forces = compare(spring, batch)
+    without = compare(spring, batch, with_gradient=False)
+    np.testing.assert_array_equal(with_forces.energy, without.energy)
+    assert not without.forces_mask.any()
+    assert not without.stress_mask.any()
+
+
+def test_non_hierarchicality_starts_at_the_reference_energy(spring, batch):
+    found = compare(spring, batch)
+    # terms of the atoms: offset by species, then a quarter of 4 * 0.5^2 for each atom of the dimer
+    expected = np.zeros(3)
+    for atom, (graph, species) in enumerate([(0, 0), (0, 1), (1, 1)]):
+        chain = [REFERENCES[species], (0.25, 0.5)[species], 0.25 if atom < 2 else 0.0]
+        for before, after in itertools.pairwise(chain):
+            expected[graph] += after**2 / (after**2 + before**2)
+    np.testing.assert_allclose(found.hierarchy, expected, rtol=1e-6)
+    config = LossConfig(energy=TermConfig(), hierarchy=PenaltyConfig(weight=1.0))
+    mean = expected[:2].mean()
+    np.testing.assert_allclose(values(config, spring, batch)[1], mean, rtol=1e-6)
+
+
+def test_non_hierarchicality_of_nothing_is_nothing(spring, batch):
+    apply_fn, params = spring
+    zero = {**params, "k": jnp.float32(0.0), "offset": jnp.zeros((2, 1))}
+    total = lambda params: jnp.sum(
+        residuals(
+            apply_fn, params, batch, reference_energies=(0.0, 0.0), with_gradient=False
+        ).hierarchy
+    )
+    value, gradient = jax.value_and_grad(total)(zero)
+    assert value == 0.0
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+def test_l2_counts_matrices_only(spring, batch):
+    config = LossConfig(energy=TermConfig(), l2=PenaltyConfig(weight=1e-3))
+    np.testing.assert_allclose(values(config, spring, batch)[1], 0.25**2 + 0.5**2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ramp", "progress", "expected"),
+    [
+        (None, 0.25, 3.0),
+        ((0.5, 1.0), 0.5, 1.0),
+        ((0.5, 1.0), 0.75, 5.0),
+        ((0.75, 0.75), 0.74, 1.0),
+        ((0.75, 0.75), 0.75, 9.0),
+        ((0.0, 0.5), 0.9, 9.0),
+        ((0.0, 1.0), 1.0, 9.0),
+    ],
+)
+def test_weights_move_along_the_ramp(ramp, progress, expected):
+    term = TermConfig(weight=1.0, final_weight=9.0, ramp=ramp)
+    assert weights(LossConfig(forces=term), progress) == pytest.approx([expected])
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({}, "at least one term that compares with a label"),
+        ({"l2": {"weight": 1e-6}}, "at least one term that compares with a label"),
+        ({"forces": {"weight": -1.0}}, "must not be negative"),
+        ({"forces": {"weight": 0.0}}, "positive weight"),
+        ({"forces": {"delta": 0.1}}, "if, and only if, its kind is 'huber'"),
+        ({"forces": {"kind": "huber"}}, "if, and only if, its kind is 'huber'"),
+        ({"forces": {"kind": "huber", "delta": 0.0}}, "delta of a loss term must be positive"),
+        ({"forces": {"ramp": [0.0, 1.0]}}, "meaningless without final_weight"),
+        ({"forces": {"final_weight": 2.0, "ramp": [0.6, 0.5]}}, "ascending fractions"),
+        ({"forces": {"kind": "rmse"}}, "must be one of"),
+        ({"force": {"weight": 1.0}}, "did you mean 'forces'"),
+        ({"forces": {}, "l2": {"weight": 1.0, "kind": "mse"}}, "unknown key 'loss.l2.kind'"),
+    ],
+)
+def test_impossible_losses_are_refused_in_one_sentence(section, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(LossConfig, section, where="loss")
+
+
+def test_configuration_survives_a_round_trip():
+    config = LossConfig(
+        energy=TermConfig(kind="huber", delta=0.1, final_weight=2.0, ramp=(0.5, 1.0)),
+        l2=PenaltyConfig(weight=1e-6),
+    )
+    assert from_dict(LossConfig, to_dict(config)) == config
