@@ -1,0 +1,169 @@
+"""Potentials in ASE: `Calculator` gives energy, forces and stress to everything that speaks ASE.
+
+Neighbor lists reach a skin beyond the cutoff and serve until atoms have moved half of it; between,
+only pair vectors are computed anew, in float64. They are padded to sizes that grow in coarse steps
+and stay, so that a relaxation or a trajectory compiles a few programs, the same that
+`Potential.predict` uses.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator as AseCalculator
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from jmlip.core.errors import ConfigError
+from jmlip.core.structure import Structure
+from jmlip.graphs.batching import Bucket, Frame, exact_bucket, fits, make_frame, pad_batch
+from jmlip.potentials.potential import Potential
+from jmlip.potentials.predict import Prediction, require_apart, rounded, run, unpack
+
+_LARGEST_WASTE = 3.0  # of pair slots, before a smaller program is worth its compilation
+_GROWTH = 1.25  # more slots than needed, where there were too few
+
+
+class Calculator(AseCalculator):
+    """ASE calculator of a potential: energy, energies, forces, and stress of periodic systems.
+
+    Args:
+        potential: from `jmlip.load_potential`.
+        dtype: precision of the model, "float32" or "float64".
+        skin: neighbor lists reach so much beyond the cutoff, angstrom.
+
+    Raises:
+        ConfigError: an option is out of range.
+        PotentialError: on use: an element is not known, or atoms lie on top of each other.
+        PropertyNotImplementedError: on use: stress of a system not periodic in three directions.
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        potential: Potential,
+        dtype: Literal["float32", "float64"] = "float32",
+        *,
+        skin: float = 0.5,
+    ):
+        if dtype not in ("float32", "float64"):
+            raise ConfigError(f"dtype must be 'float32' or 'float64', found {dtype!r}.")
+        if not skin >= 0.0:
+            raise ConfigError(f"skin must not be negative (angstrom), found {skin}.")
+        super().__init__()
+        self.potential = potential.astype(dtype)
+        self.dtype: Literal["float32", "float64"] = dtype
+        self.skin = skin
+        self._neighbors: _SkinList | None = None
+        self._bucket: Bucket | None = None
+        self._buckets: set[Bucket] = set()
+
+    @property
+    def n_compilations(self) -> int:
+        """Programs this calculator has asked for: the padded sizes it has met."""
+        return len(self._buckets)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill `results`; called by ASE."""
+        super().calculate(atoms, properties, system_changes)
+        structure = _structure(self.atoms)  # type: ignore[arg-type]
+        if "stress" in properties and not structure.is_periodic:
+            raise PropertyNotImplementedError(
+                "stress needs a cell that is periodic in three directions, found pbc "
+                f"{structure.pbc.tolist()}; ask for energy and forces only, or set cell and pbc."
+            )
+        prediction = self._predict(structure)
+        self.results = {
+            "energy": prediction.energy,
+            "free_energy": prediction.energy,
+            "energies": prediction.atomic_energies,
+            "forces": prediction.forces,
+        }
+        if prediction.stress is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress)
+
+    def _get_name(self) -> str:
+        return "jmlip"
+
+    def _predict(self, structure: Structure) -> Prediction:
+        potential = self.potential
+        frame = self._frame(structure)
+        require_apart(frame, "the system")
+        bucket = self._choose(frame)
+        with jax.enable_x64(self.dtype == "float64"):
+            dtype = np.dtype(self.dtype).type
+            batch = pad_batch([frame], bucket, cutoff=potential.cutoff, dtype=dtype)
+            arrays = run(potential.model, potential.params, batch.graph)
+        references = np.asarray(potential.reference_energies, np.float64)
+        return next(unpack(arrays, [frame], references, ["the system"]))
+
+    def _frame(self, structure: Structure) -> Frame:
+        if self._neighbors is None or not self._neighbors.serves(structure, self.skin):
+            self.potential.species_index(structure)
+            self._neighbors = _SkinList.build(structure, self.potential, self.skin)
+        return self._neighbors.frame_at(structure.positions)
+
+    def _choose(self, frame: Frame) -> Bucket:
+        needed = exact_bucket([frame])
+        bucket = self._bucket
+        if bucket is None or bucket.n_pairs > _LARGEST_WASTE * rounded(needed).n_pairs:
+            bucket = rounded(needed)
+        elif not fits([frame], bucket):
+            if needed.n_slots > bucket.n_slots:  # what has grown once will grow again
+                needed = needed._replace(n_slots=int(_GROWTH * needed.n_slots))
+            bucket = rounded(needed)
+        self._bucket = bucket
+        self._buckets.add(bucket)
+        return bucket
+
+
+class _SkinList(NamedTuple):
+    """A frame with the pairs within cutoff + skin of the positions it was built for."""
+
+    structure: Structure
+    frame: Frame
+    translations: np.ndarray  # (n, k, 3): vectors without the difference of positions
+
+    @classmethod
+    def build(cls, structure: Structure, potential: Potential, skin: float) -> "_SkinList":
+        frame = make_frame(
+            structure,
+            species=potential.species,
+            cutoff=potential.cutoff + skin,
+            reference_energies=potential.reference_energies,
+        )
+        difference = _differences(structure.positions, frame)
+        return cls(structure, frame, frame.vectors - difference)
+
+    def serves(self, structure: Structure, skin: float) -> bool:
+        then = self.structure
+        same = all(
+            np.array_equal(getattr(then, name), getattr(structure, name))
+            for name in ("species", "cell", "pbc")
+        )
+        if not same:
+            return False
+        moved = np.sum((structure.positions - then.positions) ** 2, axis=-1).max()
+        return bool(2.0 * np.sqrt(moved) <= skin)
+
+    def frame_at(self, positions: np.ndarray) -> Frame:
+        return self.frame._replace(vectors=_differences(positions, self.frame) + self.translations)
+
+
+def _differences(positions: np.ndarray, frame: Frame) -> np.ndarray:
+    # padding slots have the atom itself as sender: their difference is zero
+    return positions[frame.senders] - positions[:, None]
+
+
+def _structure(atoms: Atoms) -> Structure:
+    return Structure(
+        species=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
+    )

@@ -1,0 +1,70 @@
+"""Relaxation to the nearest minimum, by ASE's optimizers on the potential in float64."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.filters import FrechetCellFilter
+from ase.optimize import LBFGS
+
+from jmlip.core.errors import ConfigError, DivergenceError
+from jmlip.core.structure import Structure
+from jmlip.data import from_atoms, to_atoms
+from jmlip.interop.ase import Calculator
+from jmlip.potentials.potential import Potential
+
+
+class Relaxation(NamedTuple):
+    """How a relaxation ended."""
+
+    structure: Structure  # with energy and forces, and stress where there is a volume
+    initial_energy: float  # eV
+    n_steps: int
+
+
+def relax(
+    potential: Potential,
+    structure: Structure,
+    *,
+    cell: bool = False,
+    fmax: float = 0.01,
+    max_steps: int = 1000,
+) -> Relaxation:
+    """The structure at the nearest minimum of the energy.
+
+    Args:
+        potential: gives energy, forces and stress.
+        structure: where to start; velocities and labels are dropped.
+        cell: relax the lattice vectors too, at zero stress.
+        fmax: largest force that may remain on an atom, eV / angstrom; with `cell` also the bound of
+            ASE's FrechetCellFilter on the forces on the cell.
+        max_steps: optimizer steps after which to give up.
+
+    Raises:
+        ConfigError: `cell` is asked for a structure that has no volume.
+        DivergenceError: no minimum was found in `max_steps`.
+
+    References:
+        Broyden-Fletcher-Goldfarb-Shanno with limited memory, as in ase.optimize.LBFGS.
+    """
+    if cell and not structure.is_periodic:
+        raise ConfigError(
+            "to relax the cell, the structure must be periodic in three directions, found pbc "
+            f"{structure.pbc.tolist()}; relax the positions only."
+        )
+    atoms = to_atoms(structure.replace(velocities=None, energy=None, forces=None, stress=None))
+    atoms.calc = Calculator(potential, dtype="float64")
+    initial_energy = float(atoms.get_potential_energy())
+    # ASE annotates its optimizers with less than they take
+    target: Any = FrechetCellFilter(atoms) if cell else atoms
+    silence: Any = None
+    with LBFGS(target, logfile=silence) as optimizer:
+        converged = optimizer.run(fmax=fmax, steps=max_steps)
+    if not converged:
+        left = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+        raise DivergenceError(
+            f"no force may exceed {fmax} eV/angstrom, and after {max_steps} steps the largest is "
+            f"{left:.3g}; allow more steps, or check the start structure."
+        )
+    if structure.is_periodic:
+        atoms.get_stress()
+    return Relaxation(from_atoms(atoms), initial_energy, optimizer.nsteps)

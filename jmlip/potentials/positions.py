@@ -1,0 +1,47 @@
+"""The energy as a function of positions and cell: what dynamics and differentiable studies need."""
+
+from typing import Protocol
+
+from jaxtyping import Array, Float
+
+from jmlip.core.types import AtomIndex, AtomVectors, Params
+from jmlip.graphs.device_neighbors import DeviceNeighbors, graph_from_positions
+from jmlip.potentials.evaluate import energies
+from jmlip.potentials.potential import Potential
+
+
+class PositionEnergyFn(Protocol):
+    """Interaction energy of one configuration, eV, without the reference energies."""
+
+    def __call__(
+        self,
+        params: Params,
+        species_index: AtomIndex,
+        positions: AtomVectors,
+        cell: Float[Array, "3 3"],
+        neighbors: DeviceNeighbors,
+    ) -> Float[Array, ""]: ...
+
+
+def make_position_energy(potential: Potential) -> PositionEnergyFn:
+    """A pure function, differentiable in parameters, positions and cell, for `jit` and `vmap`.
+
+    The list must serve the positions: it comes from `device_neighbors.allocate`, or later from
+    `device_neighbors.update`. Where forces or stress are wanted, `evaluate` gives them at less cost
+    than differentiating this.
+
+    Args:
+        potential: fixes the model and its cutoff; the parameters are an argument of the function.
+
+    Example:
+        >>> energy_fn = make_position_energy(potential)  # doctest: +SKIP
+        >>> jax.grad(energy_fn, argnums=2)(params, index, positions, cell, list)  # doctest: +SKIP
+    """
+
+    def energy(params, species_index, positions, cell, neighbors):
+        graph = graph_from_positions(
+            species_index, positions, cell, neighbors, cutoff=potential.cutoff
+        )
+        return energies(potential.apply, params, graph)[0]
+
+    return energy
