@@ -1,6 +1,6 @@
 """The energy as a function of positions and cell: what dynamics and differentiable studies need."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 from jaxtyping import Array, Float
 
@@ -9,18 +9,11 @@ from jmlip.graphs.device_neighbors import DeviceNeighbors, graph_from_positions
 from jmlip.potentials.evaluate import energies
 from jmlip.potentials.potential import Potential
 
-
-class PositionEnergyFn(Protocol):
-    """Interaction energy of one configuration, eV, without the reference energies."""
-
-    def __call__(
-        self,
-        params: Params,
-        species_index: AtomIndex,
-        positions: AtomVectors,
-        cell: Float[Array, "3 3"],
-        neighbors: DeviceNeighbors,
-    ) -> Float[Array, ""]: ...
+PositionEnergyFn = Callable[
+    [Params, AtomIndex, AtomVectors, Float[Array, "3 3"], DeviceNeighbors], Float[Array, ""]
+]
+"""`energy(params, species_index, positions, cell, neighbors)`: interaction energy of one
+configuration, eV, without the reference energies."""
 
 
 def make_position_energy(potential: Potential) -> PositionEnergyFn:
@@ -32,10 +25,6 @@ def make_position_energy(potential: Potential) -> PositionEnergyFn:
 
     Args:
         potential: fixes the model and its cutoff; the parameters are an argument of the function.
-
-    Example:
-        >>> energy_fn = make_position_energy(potential)  # doctest: +SKIP
-        >>> jax.grad(energy_fn, argnums=2)(params, index, positions, cell, list)  # doctest: +SKIP
     """
 
     def energy(params, species_index, positions, cell, neighbors):
