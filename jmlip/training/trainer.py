@@ -259,7 +259,7 @@ class Trainer:
             self._kept = self.best
 
     def _batches(self) -> int:
-        return self.train.n_batches(self.course.plateau.batch_size)
+        return self.train.n_batches(self.course.epoch, self.course.plateau.batch_size)
 
     def _done(self) -> float:
         return self.course.progress(self._batches(), self.config.training.max_epochs)

@@ -1,0 +1,62 @@
+import signal
+
+import pytest
+from rich.console import Console
+
+from jmlip.training.interrupts import deferred_interrupts
+from jmlip.training.progress import Bar, Lines, Status, make_display
+
+
+@pytest.fixture
+def status():
+    status = Status()
+    status.epoch, status.max_epochs, status.done = 3, 10, 0.25
+    status.loss, status.forces_rmse, status.structures_per_s = 0.125, 42.04, 512.3
+    status.eta_s = 3725.0
+    return status
+
+
+TEXT = "epoch 3/10  loss 0.125  force RMSE 42.0 meV/Å  512 structures/s  ETA 1:02:05"
+
+
+def test_without_a_terminal_epochs_are_plain_lines_now_and_then(status, capsys):
+    with make_display(True) as display:
+        for _ in range(3):
+            display.update(status, end_of_epoch=True)
+        status.epoch = 10
+        display.update(status, end_of_epoch=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == [TEXT, TEXT.replace("3/10", "10/10")]
+
+
+def test_silence_where_no_progress_is_wanted(status, capsys):
+    with make_display(False) as display:
+        display.update(status, end_of_epoch=True)
+        display.note("resumed")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_a_bar_shows_the_same_numbers(status):
+    console = Console(force_terminal=True, record=True, width=140, quiet=False)
+    with Bar(console) as display:
+        display.update(status)
+        display.note("resumed at epoch 2.")
+    text = console.export_text()
+    assert TEXT in text
+    assert "resumed at epoch 2." in text
+
+
+def test_numbers_that_are_not_known_are_dashes(capsys):
+    Lines(Console(stderr=True, soft_wrap=True)).update(Status())
+    assert "loss -  force RMSE - meV/Å  - structures/s  ETA -" in capsys.readouterr().err
+
+
+def test_the_first_interrupt_waits_and_the_second_does_not():
+    before = signal.getsignal(signal.SIGINT)
+    with deferred_interrupts() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
