@@ -9,9 +9,11 @@ from jmlip.core.errors import JmlipError
 from jmlip.core.structure import Structure
 from jmlip.data.readers import read
 from jmlip.factory import load_potential
+from jmlip.interop.ase import Calculator
 from jmlip.potentials.potential import Potential, Prediction
 
 __all__ = [
+    "Calculator",
     "JmlipError",
     "Potential",
     "Prediction",
