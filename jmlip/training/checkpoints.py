@@ -74,7 +74,10 @@ def load_checkpoint(
     if not places:
         return None
     place = places[-1]
-    run = read_json(place / "run.json")
+    damaged = lambda message: JmlipError(
+        f"{message} Remove {place} to resume from an earlier checkpoint."
+    )
+    run = read_json(place / "run.json", error=damaged)
     if run.pop("format", None) != FORMAT:
         raise JmlipError(
             f"{place} must be a checkpoint of format {FORMAT}; start a new run in another place."
@@ -82,9 +85,11 @@ def load_checkpoint(
     has_best, sizes = run.pop("has_best"), run.pop("sizes")
     _require_same(run, json.loads(json.dumps(identity)))
     return Checkpoint(
-        state=load_arrays(place / "state.safetensors", like=like),
-        best=load_arrays(place / "best.safetensors", like=like.params) if has_best else None,
-        course=from_dict(Course, read_json(place / "course.json")),
+        state=load_arrays(place / "state.safetensors", like=like, error=damaged),
+        best=load_arrays(place / "best.safetensors", like=like.params, error=damaged)
+        if has_best
+        else None,
+        course=from_dict(Course, read_json(place / "course.json", error=damaged)),
         sizes=sizes,
     )
 

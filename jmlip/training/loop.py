@@ -7,6 +7,7 @@ deterministic).
 """
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def fit(
         DivergenceError: too many steps in a row were not finite; checkpoints are kept.
         KeyboardInterrupt: the run was interrupted; a checkpoint was written first.
     """
-    run_dir = Path(run_dir)
+    run_dir, begun = Path(run_dir), time.monotonic()
     require_labels(config, train, validation)
     if not resume:
         _require_no_run(run_dir)
@@ -80,7 +81,9 @@ def fit(
         deferred_interrupts() as interrupt,
         make_display(progress) as display,
     ):
-        trainer = _make_trainer(potential, train, validation, config, run_dir, display, interrupt)
+        trainer = _make_trainer(
+            potential, train, validation, config, run_dir, begun, display, interrupt
+        )
         if not (resume and trainer.restore()):
             trainer.start()
         reason = trainer.run()
@@ -102,6 +105,7 @@ def _make_trainer(
     validation: Sequence[Structure],
     config: TrainingConfig,
     run_dir: Path,
+    begun: float,
     display: Display,
     interrupt: Interrupt,
 ) -> Trainer:
@@ -127,6 +131,7 @@ def _make_trainer(
     return Trainer(
         config=config,
         run_dir=run_dir,
+        begun=begun,
         identity=_identity(potential, train, validation, config),
         step=step,
         compare=compare,
@@ -158,18 +163,23 @@ def _identity(
 
 
 def _finish(trainer: Trainer, potential: Potential, reason: str, display: Display) -> Potential:
+    assert trainer.best is not None  # a run that ends has found finite errors
     summary = trainer.summary(reason)
     fitted = _fitted(potential, trainer.best, summary)
     save_potential(fitted, trainer.run_dir / POTENTIAL)
     write_json(trainer.run_dir / SUMMARY, summary)
     display.note(
         f"stopped by {reason} after {summary['epochs']} epochs and {summary['steps']} steps "
-        f"({summary['skipped_steps']} skipped); best epoch {summary['best_epoch']}; first step "
-        f"after {summary['time_to_first_step_s']} s, {summary['compilations']} compilations."
+        f"({summary['skipped_steps']} skipped); best epoch {summary['best_epoch']}."
     )
+    if summary["time_to_first_step_s"] is not None:
+        display.note(
+            f"first step after {summary['time_to_first_step_s']} s; "
+            f"{summary['compilations']} compilations."
+        )
     return fitted
 
 
-def _fitted(potential: Potential, params: Params | None, summary: Mapping[str, Any]) -> Potential:
+def _fitted(potential: Potential, params: Params, summary: Mapping[str, Any]) -> Potential:
     provenance = {**potential.provenance, "training": dict(summary)}
     return dataclasses.replace(potential, params=params, provenance=provenance)

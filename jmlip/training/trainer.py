@@ -53,6 +53,7 @@ class Trainer:
 
     config: TrainingConfig
     run_dir: Path
+    begun: float  # when the call began, on the monotonic clock
     identity: Mapping[str, Any]
     step: Step
     compare: Callable[[Params, Batch], Residuals]
@@ -71,9 +72,9 @@ class Trainer:
         self.best: Params | None = None
         self.course = Course(plateau=Plateau(batch_size=loop.batch_size))
         self._taken: deque[Taken] = deque()
-        self._begun = self._read_at = self._saved_at = time.monotonic()
-        self._begun_done = 0.0
+        self._read_at = self._saved_at = time.monotonic()
         self._first_step_s: float | None = None
+        self._first_step_done = 0.0
         self._kept: Params | None = None
         self._status = Status()
         self._status.max_epochs = loop.max_epochs
@@ -91,6 +92,7 @@ class Trainer:
         self.state = jax.tree.map(jnp.asarray, found.state)
         self.best, self.course = found.best, found.course
         self.records.cut(found.sizes)
+        self._keep()
         self.display.note(f"resumed at epoch {self.course.epoch}, step {self.course.step}.")
         return True
 
@@ -104,7 +106,6 @@ class Trainer:
             DivergenceError: too many steps in a row were not finite.
             KeyboardInterrupt: an interrupt was requested; a checkpoint was written first.
         """
-        self._begun_done = self._done()
         reason = None
         while reason is None:
             reason = self._ended() or self._epoch()
@@ -132,7 +133,7 @@ class Trainer:
             "best": course.best,
             "select": self.config.training.select,
             "minutes": round(course.seconds / 60.0, 3),
-            "time_to_first_step_s": self._first_step_s,
+            "time_to_first_step_s": self._first_step_s and round(self._first_step_s, 2),
             "compilations": self.compilations.count,
         }
 
@@ -155,7 +156,7 @@ class Trainer:
                 if self.interrupt.requested:
                     self._checkpoint()
                     raise KeyboardInterrupt
-                if self._minutes(self._begun) >= (self.config.training.max_minutes or math.inf):
+                if self._minutes(self.begun) >= (self.config.training.max_minutes or math.inf):
                     return "max_minutes"
                 if self._minutes(self._saved_at) >= self.config.training.checkpoint_every_minutes:
                     self._checkpoint()
@@ -172,8 +173,9 @@ class Trainer:
         self.state, report = self.step(self.state, fed.batch, controls)
         if self._first_step_s is None:
             jax.block_until_ready(report)
-            self._first_step_s = round(time.monotonic() - self._begun, 2)
             self._read_at = time.monotonic()
+            self._first_step_s = self._read_at - self.begun
+            self._first_step_done = self._done()
         self._taken.append(Taken(report, course.step, rate, fed.indices))
         course.batch += 1
         course.step += 1
@@ -275,12 +277,15 @@ class Trainer:
         course, sums, status = self.course, self.course.sums, self._status
         status.epoch = course.epoch + (0 if end_of_epoch else 1)
         status.done = self._done()
+        if not (sums.steps or end_of_epoch):
+            return
         if sums.steps:
             status.loss = sums.loss / sums.steps
             status.structures_per_s = sums.structures / max(sums.seconds, 1e-9)
-        gone, done = self._minutes(self._begun), status.done - self._begun_done
-        if done > 0.0:
-            rest = gone * (1.0 - status.done) / done
+        done = status.done - self._first_step_done
+        if self._first_step_s is not None and done > 0.0:
+            gone = self._minutes(self.begun)
+            rest = (gone - self._first_step_s / 60.0) * (1.0 - status.done) / done
             limit = (self.config.training.max_minutes or math.inf) - gone
             status.eta_s = 60.0 * max(min(rest, limit), 0.0)
         self.display.update(status, end_of_epoch=end_of_epoch)

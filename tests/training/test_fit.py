@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from jmlip.core.config import from_dict
-from jmlip.core.errors import ConfigError, DivergenceError
+from jmlip.core.errors import ConfigError, DivergenceError, JmlipError
 from jmlip.potentials.storage import read_parameters, read_potential_files
 from jmlip.training import trainer
 from jmlip.training.config import TrainingConfig
@@ -96,7 +97,7 @@ def test_stopping_by_the_clock_and_going_on_ends_with_the_same_bits(fitted, tmp_
     assert summary["stopped_by"] == "max_minutes"
     assert summary["steps"] == 1
     assert not same(part.params, whole.params)
-    for minutes in (1e-9, 1e-9, None):
+    for minutes in (1e-9, 1e-9, 1e-9, None):  # the fourth ends the epoch
         sections["training"]["max_minutes"] = minutes
         part, calls = fitted(config(**sections), "parts", resume=True), calls + 1
     assert same(part.params, whole.params)
@@ -139,6 +140,17 @@ def test_a_resumed_run_must_be_the_same_run(changed, message, fitted):
     fitted(training(max_epochs=1))
     with pytest.raises(ConfigError, match=message):
         fitted(config(**changed), resume=True)
+
+
+def test_a_damaged_checkpoint_says_what_to_do(fitted, tmp_path):
+    whole = fitted(training(), "whole")
+    fitted(training(max_minutes=1e-9))
+    places = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    (places[-1] / "state.safetensors").write_bytes(b"half")
+    with pytest.raises(JmlipError, match=rf"damaged.*Remove {places[-1]} to resume"):
+        fitted(training(), resume=True)
+    shutil.rmtree(places[-1])
+    assert same(fitted(training(), resume=True).params, whole.params)
 
 
 def test_a_resumed_run_must_have_the_same_data(fitted, clusters):
