@@ -26,6 +26,7 @@ from jmlip.ops.neighbors import neighbors
 _MAX_READ = 2000  # structures looked at, in runs that keep consecutive frames together
 _RUN = 100
 _MAX_STEP = 0.5  # rms displacement, angstrom, over which the trapezoid rule is trusted
+_FEWEST = 10  # pairs of configurations, or bonds, from which anything is concluded
 _BOND = 1.25  # a bond is shorter than this times the sum of covalent radii
 
 
@@ -69,7 +70,8 @@ class ForceSign:
         return f"the sign of the forces cannot be told from the data: {evidence}."
 
     def _unit_hint(self) -> str:
-        if self.energy_correlation < 0.9 or 0.5 < self.energy_slope < 2.0:
+        few = self.n_pairs < _FEWEST
+        if few or self.energy_correlation < 0.9 or 0.5 < self.energy_slope < 2.0:
             return ""
         return (
             f"; but they seem {1.0 / self.energy_slope:.3g} times what the energies imply, check "
@@ -114,7 +116,7 @@ def check_force_sign(structures: Sequence[Structure]) -> ForceSign:
 def _vote(correlation: float, n: int, threshold: float) -> int:
     """1 or -1 where the correlation is significant by a wide margin (pairs are not independent)."""
     t = abs(correlation) * np.sqrt(n / max(1.0 - correlation**2, 1e-12))
-    clear = n >= 10 and t > threshold and abs(correlation) > 0.1
+    clear = n >= _FEWEST and t > threshold and abs(correlation) > 0.1
     return int(np.sign(correlation)) if clear else 0
 
 

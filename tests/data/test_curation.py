@@ -1,5 +1,6 @@
 """Sign of forces and the curation report, on sets labelled with ASE's EMT and on real ones."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -96,6 +97,13 @@ def test_noise_and_silence_are_unclear():
 def test_forces_in_other_units_than_energies_are_named():
     frames = [s.replace(forces=s.forces / 27.2) for s in rattled_molecules(40, rotate=False)]
     assert "check the units" in check_force_sign(frames).message
+
+
+def test_few_pairs_say_nothing_about_units():
+    frames = [s.replace(forces=2.5 * s.forces) for s in rattled_crystals(40)]
+    found = check_force_sign(frames)
+    assert "check the units" in found.message
+    assert "check the units" not in dataclasses.replace(found, n_pairs=4).message
 
 
 def spoiled_set() -> list[Structure]:
