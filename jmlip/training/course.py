@@ -26,7 +26,7 @@ class Course:
     batch: int = 0  # batches taken of the epoch after them
     step: int = 0  # steps taken, those skipped included
     skipped: int = 0
-    seconds: float = 0.0  # of training, over all calls
+    seconds: float = 0.0  # over all calls, with validation and checkpoints
     best: float | None = None
     best_epoch: int = 0
     validated_epoch: int = 0

@@ -173,7 +173,7 @@ class Trainer:
         self.state, report = self.step(self.state, fed.batch, controls)
         if self._first_step_s is None:
             jax.block_until_ready(report)
-            self._read_at = time.monotonic()
+            self._lap()
             self._first_step_s = self._read_at - self.begun
             self._first_step_done = self._done()
         self._taken.append(Taken(report, course.step, rate, fed.indices))
@@ -190,11 +190,15 @@ class Trainer:
         taken = [self._taken.popleft() for _ in range(len(self._taken) - leave)]
         for step, report in zip(taken, jax.device_get([t.report for t in taken]), strict=True):
             self._note(step, report)
-        now = time.monotonic()
-        self.course.sums.seconds += now - self._read_at
-        self.course.seconds += now - self._read_at
-        self._read_at = now
+        self.course.sums.seconds += self._lap()
         self._show()
+
+    def _lap(self) -> float:
+        """Seconds since the last lap; only those of steps count in the speed, all in the total."""
+        now = time.monotonic()
+        lap, self._read_at = now - self._read_at, now
+        self.course.seconds += lap
+        return lap
 
     def _note(self, taken: Taken, report: StepReport) -> None:
         sums = self.course.sums
@@ -228,6 +232,7 @@ class Trainer:
                 max_batch_size=loop.max_batch_size,
             )
             course.validated_epoch = course.epoch
+        self._lap()
         record = epoch_record(
             self.config, course, validation, learning_rate=rate, batch_size=batch_size
         )
@@ -253,7 +258,8 @@ class Trainer:
             identity=self.identity,
         )
         self._keep()
-        self._saved_at = self._read_at = time.monotonic()
+        self._lap()
+        self._saved_at = time.monotonic()
 
     def _keep(self) -> None:
         if self.best is not None and self.best is not self._kept:
