@@ -5,6 +5,7 @@ taken: the loop ends with the last good state and the status bits of the failure
 reaches the trajectory, and it does not matter to the result where chunks begin and end.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -90,11 +91,22 @@ def make_guarded(step: Callable[[MDState], MDState]) -> Callable[[MDState], MDSt
     def guarded(state):
         after = step(state)
         status = _failures(state, after)
-        choose = lambda new, old: jnp.where(status == 0, new, old)
-        kept = jax.tree.map(choose, after._replace(neighbors=None), state._replace(neighbors=None))
+        kept = jax.tree.map(
+            functools.partial(_choose, status == 0),
+            after._replace(neighbors=None),
+            state._replace(neighbors=None),
+        )
         return kept._replace(neighbors=after.neighbors, status=status)
 
     return guarded
+
+
+def _choose(good: Array, new: Array, old: Array) -> Array:
+    if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
+        # as data, since to fall back on a key that was used is here no reuse
+        data = jnp.where(good, jax.random.key_data(new), jax.random.key_data(old))
+        return jax.random.wrap_key_data(data)
+    return jnp.where(good, new, old)
 
 
 def _failures(before: MDState, after: MDState) -> Array:

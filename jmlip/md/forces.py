@@ -14,7 +14,7 @@ from jmlip.potentials.potential import Potential
 
 
 def make_force_fn(
-    potential: Potential, structure: Structure, *, dtype: str = "float32", skin: float = 0.5
+    potential: Potential, structure: Structure, *, dtype: str, skin: float | None
 ) -> ForceFn:
     """Energy, forces and virial of a structure's atoms in its cell, as a function of positions.
 
@@ -26,7 +26,7 @@ def make_force_fn(
         potential: its parameters are cast to `dtype`.
         structure: species, cell and periodicity; its positions do not matter.
         dtype: "float32" or "float64" (under `jax.enable_x64`).
-        skin: angstrom.
+        skin: angstrom; None where lists are always fresh, which saves compiling their renewal.
 
     Raises:
         PotentialError: the structure holds an element that the potential does not know.
@@ -37,9 +37,10 @@ def make_force_fn(
     n_atoms = structure.n_atoms
 
     def force_fn(positions, neighbors):
-        neighbors = device_neighbors.update(
-            positions, cell, neighbors, pbc=pbc, cutoff=potential.cutoff, skin=skin
-        )
+        if skin is not None:
+            neighbors = device_neighbors.update(
+                positions, cell, neighbors, pbc=pbc, cutoff=potential.cutoff, skin=skin
+            )
         graph = device_neighbors.graph_from_positions(
             species, positions, cell, neighbors, cutoff=potential.cutoff
         )

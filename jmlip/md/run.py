@@ -10,9 +10,9 @@ import numpy as np
 from jmlip.analysis.lines import RunningLine
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
+from jmlip.md import forces
 from jmlip.md.chunk import AdvanceFn, Record, make_advance, make_record
 from jmlip.md.config import MDConfig
-from jmlip.md.forces import allocate_neighbors, make_force_fn, reference_energy
 from jmlip.md.frames import make_frames
 from jmlip.md.integrators import make_integrator
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
@@ -39,9 +39,13 @@ class Run:
 
     def __init__(self, potential: Potential, structure: Structure, config: MDConfig, out: Path):
         self.potential, self.structure, self.config, self.out = potential, structure, config, out
-        force_fn = make_force_fn(potential, structure, dtype=config.dtype, skin=config.skin)
-        self.integrator = make_integrator(config, force_fn)
-        self.reference_energy = reference_energy(potential, structure)
+        first, later = (
+            forces.make_force_fn(potential, structure, dtype=config.dtype, skin=skin)
+            for skin in (None, config.skin)
+        )
+        self._init = make_integrator(config, first).init
+        self.integrator = make_integrator(config, later)
+        self.reference_energy = forces.reference_energy(potential, structure)
         self.energy_line = RunningLine()  # conserved energy against time in ps
         self.temperature_line = RunningLine()
         self.n_steps_made = 0
@@ -63,7 +67,7 @@ class Run:
         Raises:
             DivergenceError: the potential gives no finite forces for the start structure.
         """
-        self.state = jax.jit(self.integrator.init)(*self._start())
+        self.state = jax.jit(self._init)(*self._start())
         self.n_compilations += 1
         if not np.isfinite(self.state.dynamics.force).all():
             raise DivergenceError(
@@ -81,7 +85,7 @@ class Run:
             ConfigError: the run has already gone further than is asked for.
             JmlipError: the checkpoint is of another run, or damaged.
         """
-        like = jax.eval_shape(self.integrator.init, *self._start())
+        like = jax.eval_shape(self._init, *self._start())
         checkpoint = load_checkpoint(self.out, self._identity, like=like)
         self.state, self._mark, sums = checkpoint
         if self.step > self.config.n_steps:
@@ -121,7 +125,7 @@ class Run:
         momenta = initial_momenta(self.structure, self.config, key=velocity_key)
         mass = jnp.asarray(masses(self.structure), self.config.dtype)
         positions = jnp.asarray(self.structure.positions, self.config.dtype)
-        neighbors = allocate_neighbors(
+        neighbors = forces.allocate_neighbors(
             self.potential, self.structure, positions, skin=self.config.skin
         )
         return positions, momenta, mass, neighbors, thermostat_key
@@ -156,7 +160,7 @@ class Run:
 
     def _grow(self) -> None:
         # made for the positions at which the list overflowed: those of the next step
-        grown = allocate_neighbors(
+        grown = forces.allocate_neighbors(
             self.potential,
             self.structure,
             self.state.neighbors.reference_positions,

@@ -17,6 +17,7 @@ from jmlip.core.structure import Structure
 from jmlip.md.h5md import H5MDWriter
 from jmlip.md.journal import transaction
 from jmlip.md.trajectory import Frames, open_trajectory
+from tests.md.systems import content
 
 ROOT = Path(__file__).parents[2]
 SUFFIXES = (".xyz", ".h5md")
@@ -99,17 +100,6 @@ def test_h5md_is_as_the_standard_says(tmp_path):
         assert file["particles/trajectory/species"][:].tolist() == [8, 1, 1]
         # one series of steps, linked from everywhere
         assert box["edges/step"] == file["particles/trajectory/position/step"]
-
-
-def content(path):
-    """What must be equal for two trajectories to be the same."""
-    if path.suffix == ".xyz":
-        return path.read_bytes()
-    arrays = {}
-    with h5py.File(path) as file:
-        keep = lambda name, item: isinstance(item, h5py.Dataset) and arrays.update({name: item[()]})
-        file.visititems(lambda name, item: keep(name, item) and None)
-    return {name: array.tobytes() for name, array in arrays.items()}
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

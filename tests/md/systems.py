@@ -1,0 +1,54 @@
+"""Small systems of the Lennard-Jones subject, and what must be equal for two trajectories."""
+
+import functools
+from pathlib import Path
+
+import h5py
+import numpy as np
+from ase.build import bulk
+
+from jmlip.core.structure import Structure
+from jmlip.potentials.potential import Potential
+from tests.contracts.subjects import SUBJECTS
+
+CARBON_SIGMA = 1.4 * 1.1  # angstrom, as in tests/contracts/lennard_jones.py
+
+
+@functools.cache
+def lennard_jones() -> Potential:
+    return SUBJECTS[0].make()
+
+
+def crystal(*, vacancy: bool = True) -> Structure:
+    """A face-centered crystal of 31 or 32 atoms near its equilibrium volume."""
+    atoms = bulk("C", "fcc", a=1.55 * CARBON_SIGMA, cubic=True) * (2, 2, 2)
+    positions = atoms.positions[1:] if vacancy else atoms.positions
+    return Structure(
+        species=[6] * len(positions), positions=positions, cell=atoms.cell.array, pbc=[True] * 3
+    )
+
+
+def colliding_clusters() -> Structure:
+    """Two octahedra of oxygen and carbon in open space, flying at each other."""
+    corners = 1.25 * np.concatenate([np.eye(3), -np.eye(3)])
+    offset = np.array([4.0, 0.3, 0.2])
+    return Structure(
+        species=[6] * 6 + [8] * 6,
+        positions=np.concatenate([corners - offset, corners + offset]),
+        velocities=np.repeat([[0.15, 0, 0], [-0.15, 0, 0]], 6, axis=0),
+    )
+
+
+def content(path: Path) -> bytes | dict[str, bytes]:
+    """Bytes of a text file, arrays of an HDF5 file."""
+    if path.suffix == ".xyz":
+        return path.read_bytes()
+    arrays = {}
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()].tobytes()
+
+    with h5py.File(path) as file:
+        file.visititems(keep)
+    return arrays

@@ -1,0 +1,195 @@
+"""Whole runs: against ASE, taken up again, with neighbor lists that overflow, into explosions."""
+
+import dataclasses
+import functools
+import json
+
+import ase.io
+import jax
+import numpy as np
+import pytest
+from ase import units as ase_units
+from ase.calculators.lj import LennardJones
+from ase.md.verlet import VelocityVerlet
+
+from jmlip.core.errors import ConfigError, DivergenceError, JmlipError, PotentialError
+from jmlip.core.structure import Structure
+from jmlip.data import read, to_atoms
+from jmlip.graphs import device_neighbors
+from jmlip.md.config import MDConfig
+from jmlip.md.simulate import simulate
+from tests.md.systems import colliding_clusters, content, crystal, lennard_jones
+
+NVE = MDConfig(ensemble="nve", timestep_fs=1.0, n_steps=100, every=10, temperature_K=300.0)
+
+
+def go(structure, config, path, **options):
+    return simulate(lennard_jones(), structure, config, path, progress=False, **options)
+
+
+def with_(config, **changes):
+    return dataclasses.replace(config, **changes)
+
+
+def test_nve_equals_ase_with_its_own_lennard_jones(tmp_path):
+    config = with_(NVE, dtype="float64", temperature_K=2000.0)
+    result = go(crystal(), config, tmp_path / "t.xyz")
+    atoms = to_atoms(read(tmp_path / "t.xyz", index=0)[0])
+    params = lennard_jones().params  # in float32, so that 0.05 is not 0.05
+    sigma, epsilon = float(params["sigma"][1]), float(params["epsilon"])
+    atoms.calc = LennardJones(sigma=sigma, epsilon=epsilon, rc=4.5, ro=3.0, smooth=True)
+    VelocityVerlet(atoms, timestep=1.0 * ase_units.fs).run(100)
+    moved = np.abs(result.structure.positions - crystal().positions).max()
+    assert moved > 0.25  # half the skin: the neighbor list was renewed on the way
+    np.testing.assert_allclose(result.structure.positions, atoms.positions, atol=1e-8)
+    np.testing.assert_allclose(result.structure.velocities, atoms.get_velocities(), atol=1e-8)
+    np.testing.assert_allclose(result.structure.forces, atoms.get_forces(), atol=1e-7)
+
+
+def test_frames_carry_energies_with_references_and_the_pressure(tmp_path):
+    result = go(crystal(), with_(NVE, dtype="float64"), tmp_path / "t.xyz")
+    frames = read(tmp_path / "t.xyz")
+    assert [frame.info["step"] for frame in frames] == list(range(0, 101, 10))
+    (prediction,) = lennard_jones().predict([frames[-1]], dtype="float64")
+    last, n = frames[-1], 31
+    assert last.energy == pytest.approx(prediction.energy, abs=1e-9)
+    assert result.structure.energy == last.energy
+    kinetic = 0.5 * (to_atoms(last).get_masses()[:, None] * last.velocities**2).sum()
+    assert last.info["kinetic_energy"] == pytest.approx(kinetic, rel=1e-12)
+    kelvin = 2.0 * kinetic / ((3 * n - 3) * ase_units.kB)
+    assert last.info["temperature_K"] == pytest.approx(kelvin, rel=1e-12)
+    pressure = 2.0 * kinetic / 3.0 / last.volume - np.trace(prediction.stress) / 3.0
+    assert last.info["pressure_GPa"] == pytest.approx(pressure / ase_units.GPa, rel=1e-9)
+    np.testing.assert_allclose(last.forces, prediction.forces, atol=1e-10)
+
+
+THERMOSTATED = MDConfig(
+    ensemble="csvr", timestep_fs=1.0, n_steps=60, every=7, temperature_K=500.0, chunk_seconds=1e-3
+)
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "suffix"),
+    [("nve", ".xyz"), ("langevin", ".h5md"), ("nose-hoover", ".xyz"), ("csvr", ".h5md")],
+)
+def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, ensemble, suffix):
+    """Chunks of any length, cut anywhere, from a checkpoint: bit for bit."""
+    config = with_(THERMOSTATED, ensemble=ensemble)
+    whole, parts = tmp_path / f"whole{suffix}", tmp_path / f"parts{suffix}"
+    one = go(crystal(), with_(config, chunk_seconds=10.0), whole)
+    for n_steps in (38, 60):
+        two = go(crystal(), with_(config, n_steps=n_steps), parts, restart=True)
+    assert content(parts) == content(whole)
+    np.testing.assert_array_equal(two.structure.velocities, one.structure.velocities)
+    assert two.drift_meV_per_atom_ps == pytest.approx(one.drift_meV_per_atom_ps, rel=1e-9)
+    assert two.n_steps == 22
+
+
+def test_an_overflowing_list_leaves_no_trace(tmp_path, monkeypatch):
+    config = MDConfig(ensemble="nve", timestep_fs=2.0, n_steps=100, every=10)
+    grown = go(colliding_clusters(), config, tmp_path / "grown.xyz")
+    ample = functools.partial(device_neighbors.allocate, capacity_factor=4.0)
+    monkeypatch.setattr(device_neighbors, "allocate", ample)
+    enough = go(colliding_clusters(), config, tmp_path / "enough.xyz")
+    assert grown.n_compilations > enough.n_compilations == 2
+    assert content(tmp_path / "grown.xyz") == content(tmp_path / "enough.xyz")
+
+
+@pytest.fixture
+def nans_allowed():
+    with jax.debug_nans(False):
+        yield
+
+
+def test_an_explosion_is_reported_with_its_step(tmp_path, nans_allowed):
+    """One atom thrown at another: no good step after they meet."""
+    thrown = Structure(
+        species=[6, 6], positions=[[0, 0, 0], [3.0, 0, 0]], velocities=[[0, 0, 0], [-2.0, 0, 0]]
+    )
+    config = MDConfig(ensemble="nve", timestep_fs=4.0, n_steps=200, every=1)
+    out = tmp_path / "t.xyz"
+    with pytest.raises(DivergenceError, match=r"in step (\d+) an atom moved more than"):
+        go(thrown, config, out)
+    frames = read(out)
+    steps = [frame.info["step"] for frame in frames]
+    assert 0 < steps[-1] < 20
+    assert np.abs(np.diff([f.positions for f in frames], axis=0)).max() < 0.5
+    checkpoint = json.loads((tmp_path / "t.xyz.restart" / "restart.json").read_text())
+    assert checkpoint["state"] == f"state-{steps[-1]}.safetensors"
+
+
+def test_a_start_without_finite_forces_is_refused(tmp_path, nans_allowed):
+    on_top = Structure(species=[6, 6], positions=np.zeros((2, 3)))
+    with pytest.raises(DivergenceError, match="finite forces for the start structure"):
+        go(on_top, NVE, tmp_path / "t.xyz")
+
+
+def test_an_existing_file_is_kept(tmp_path):
+    (tmp_path / "t.xyz").write_text("mine")
+    for restart in (False, True):
+        with pytest.raises(ConfigError, match=r"t\.xyz"):
+            go(crystal(), NVE, tmp_path / "t.xyz", restart=restart)
+    assert (tmp_path / "t.xyz").read_text() == "mine"
+
+
+def test_a_restart_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "t.xyz"
+    go(crystal(), with_(NVE, n_steps=20), path)
+    before = path.read_bytes()
+    moved = crystal().replace(positions=crystal().positions + 0.1)
+    other = dataclasses.replace(lennard_jones(), reference_energies=(0.0, 0.0, 0.0))
+    again = lambda potential, structure, config: simulate(
+        potential, structure, config, path, restart=True, progress=False
+    )
+    with pytest.raises(JmlipError, match="must use the configuration"):
+        again(lennard_jones(), crystal(), with_(NVE, timestep_fs=0.5))
+    with pytest.raises(JmlipError, match="must use the start structure"):
+        again(lennard_jones(), moved, NVE)
+    with pytest.raises(JmlipError, match="must use the potential"):
+        again(other, crystal(), NVE)
+    with pytest.raises(ConfigError, match="at least the 20 steps"):
+        again(lennard_jones(), crystal(), with_(NVE, n_steps=10))
+    assert path.read_bytes() == before
+    with pytest.raises(ConfigError, match="must not exist yet"):
+        go(crystal(), NVE, path)
+
+
+def test_velocities_of_the_start(tmp_path):
+    given = crystal().replace(velocities=np.random.default_rng(0).normal(size=(31, 3)))
+    hot = with_(NVE, temperature_K=3000.0, n_steps=0, dtype="float64")
+    kept = go(given, with_(hot, temperature_K=None), tmp_path / "kept.xyz").structure
+    drawn = go(given, hot, tmp_path / "drawn.xyz").structure
+    rest = given.velocities.mean(axis=0)  # all masses are equal
+    np.testing.assert_allclose(kept.velocities, given.velocities - rest, atol=1e-14)
+    np.testing.assert_allclose(drawn.velocities.mean(axis=0), 0.0, atol=1e-14)
+    assert np.abs(drawn.velocities - kept.velocities).max() > 0.1
+    with pytest.raises(ConfigError, match="NVE needs velocities"):
+        go(crystal(), with_(hot, temperature_K=None), tmp_path / "none.xyz")
+
+
+def test_masses_of_isotopes_are_used(tmp_path):
+    """Deuterium, given as ASE gives it, is half as fast in the square as hydrogen."""
+    pair = Structure(species=[1, 1], positions=[[0, 0, 0], [1.5, 0, 0]])
+    heavy = pair.replace(info={"arrays": {"masses": np.array([2.014, 2.014])}})
+    config = with_(NVE, n_steps=0)
+    light = go(pair, config, tmp_path / "h.xyz").structure
+    slow = go(heavy, config, tmp_path / "d.xyz").structure
+    ratio = (slow.velocities / light.velocities) ** 2
+    np.testing.assert_allclose(ratio, 1.008 / 2.014, rtol=1e-5)
+    atoms = ase.io.read(tmp_path / "d.xyz")
+    np.testing.assert_allclose(atoms.get_velocities(), slow.velocities, rtol=1e-6)
+
+
+def test_an_unknown_element_is_refused(tmp_path):
+    with pytest.raises(PotentialError, match="Au"):
+        go(Structure(species=[79], positions=np.zeros((1, 3))), NVE, tmp_path / "t.xyz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_figures_of_speed(tmp_path):
+    result = go(crystal(), NVE, tmp_path / "t.xyz")
+    per_step = result.seconds / 100
+    assert result.us_per_atom_step == pytest.approx(1e6 * per_step / 31)
+    assert result.ns_per_day == pytest.approx(86400 / per_step * 1.0 * 1e-6)
+    assert "ns/day" in result.summary()
+    assert "2 compilations" in result.summary()
