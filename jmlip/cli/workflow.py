@@ -31,8 +31,8 @@ from jmlip.data import (
     split_random,
 )
 from jmlip.factory import make_model
-from jmlip.potentials.potential import Potential
-from jmlip.potentials.storage import make_provenance, smallest_graph
+from jmlip.potentials.potential import Potential, initial_potential
+from jmlip.potentials.storage import make_provenance
 from jmlip.training.config import TrainingConfig
 from jmlip.training.loop import fit
 from jmlip.training.losses import LossConfig, TermConfig
@@ -84,8 +84,9 @@ def train(config: RunConfig, run_dir: Path, *, command: str, resume: bool = Fals
     with _run_directory(run_dir, resume=resume):
         prepared = prepare(config, command=command)
         print(describe(prepared), flush=True)
-        with whole_file(run_dir / "config.toml") as partial:
-            partial.write_text(to_toml(to_dict(prepared.config)), encoding="utf-8")
+        if not (run_dir / "config.toml").exists():  # a resumed run has it
+            with whole_file(run_dir / "config.toml") as partial:
+                partial.write_text(to_toml(to_dict(prepared.config)), encoding="utf-8")
     fitted = fit(
         prepared.potential,
         prepared.sets.train,
@@ -112,7 +113,7 @@ def prepare(config: RunConfig, *, command: str) -> Prepared:
         sets.train, cutoff=cutoff, species=species, reference_energies=reference
     )
     config = resolve(config, statistics)
-    potential = initial_potential(config, statistics, command=command)
+    potential = untrained_potential(config, statistics, command=command)
     for structures in (sets.validation, *sets.tests.values()):
         for structure in structures:
             potential.species_index(structure)
@@ -157,7 +158,7 @@ def resolve(config: RunConfig, statistics: Statistics) -> RunConfig:
 
 def _model_config(config: RunConfig, species: tuple[int, ...], shortest: float | None) -> Any:
     fields = config.complete_model(species=species, shortest_distance=shortest)
-    model: Any = make_model(config.kind, fields)
+    model = make_model(config.kind, fields)
     return model.config
 
 
@@ -180,16 +181,14 @@ def default_loss(statistics: Statistics) -> LossConfig:
     return LossConfig(**terms)
 
 
-def initial_potential(config: RunConfig, statistics: Statistics, *, command: str) -> Potential:
+def untrained_potential(config: RunConfig, statistics: Statistics, *, command: str) -> Potential:
     """A potential with random parameters."""
-    model: Any = make_model(config.kind, {**config.model_fields, "species": [*statistics.species]})
+    model = make_model(config.kind, {**config.model_fields, "species": [*statistics.species]})
     key = jax.random.key(config.training.seed)
-    return Potential(
-        kind=config.kind,
-        model=model,
-        params=jax.jit(model.init)(key, smallest_graph())["params"],
-        species=statistics.species,
-        cutoff=model.config.cutoff,
+    return initial_potential(
+        config.kind,
+        model,
+        key=key,
         reference_energies=statistics.reference_energies,
         statistics=statistics.to_dict(),
         provenance=make_provenance(

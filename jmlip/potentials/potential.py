@@ -130,6 +130,7 @@ def initial_potential(
     key: Key,
     reference_energies: Sequence[float],
     statistics: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Potential:
     """A potential with random parameters, to be trained.
 
@@ -139,6 +140,7 @@ def initial_potential(
         key: random key of the parameters.
         reference_energies: energy of each element, eV, in the order of the model's species.
         statistics: what the training data are like; plain values.
+        provenance: `jmlip.potentials.storage.make_provenance`.
     """
     config: Any = model.config  # type: ignore[attr-defined]
     return Potential(
@@ -149,6 +151,7 @@ def initial_potential(
         cutoff=config.cutoff,
         reference_energies=tuple(float(energy) for energy in reference_energies),
         statistics=statistics or {},
+        provenance=provenance or {},
     )
 
 
