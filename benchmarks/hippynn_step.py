@@ -1,4 +1,4 @@
-"""Time hippynn's training step on random frames; run by `training_speed.py` in hippynn's own environment.
+"""Time hippynn's training step; `training_speed.py` runs it in hippynn's own environment.
 
 Usage: python hippynn_step.py DATA.npz RANK BATCH SECONDS THREADS
 

@@ -3,8 +3,8 @@
     python experiments/acac/run.py rank2 --seeds 0 1 2     train, evaluate, keep the potentials
     python experiments/acac/run.py --table                 print the table from results.json
 
-The data (BOTNet-datasets, github.com/davkovacs/BOTNet-datasets, folder dataset_acac) are looked for in the folder
-given by --data, else in $JMLIP_DATA/acac, else in ../shared/data/acac.
+The data (dataset_acac of github.com/davkovacs/BOTNet-datasets) are looked for in the folder
+that --data names, else in $JMLIP_DATA/acac, else in ../shared/data/acac.
 """
 
 import argparse
