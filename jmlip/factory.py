@@ -39,6 +39,19 @@ def load_potential(path: str | Path) -> Potential:
     Raises:
         PotentialError: a file is missing or damaged, the format is newer, the kind of model is
             unknown, or the parameters do not fit the configuration.
+
+    Example:
+        >>> import jax, tempfile
+        >>> from jmlip.potentials.potential import initial_potential, save_potential
+        >>> model = make_model("hipnn", {"species": [1, 8], "n_features": 4, "n_onsite": 0})
+        >>> potential = initial_potential(
+        ...     "hipnn", model, key=jax.random.key(0), reference_energies=(-13.6, -2041.8)
+        ... )
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     save_potential(potential, f"{directory}/water")
+        ...     loaded = load_potential(f"{directory}/water")
+        >>> loaded.kind, loaded.species, loaded.cutoff
+        ('hipnn', (1, 8), 6.5)
     """
     files = read_potential_files(path)
     try:

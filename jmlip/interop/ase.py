@@ -38,6 +38,19 @@ class Calculator(AseCalculator):
         ConfigError: an option is out of range.
         PotentialError: on use: an element is not known, or atoms lie on top of each other.
         PropertyNotImplementedError: on use: stress of a system not periodic in three directions.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from jmlip.factory import make_model
+        >>> from jmlip.potentials.potential import initial_potential
+        >>> model = make_model("hipnn", {"species": [1, 8], "n_features": 4, "n_onsite": 0})
+        >>> potential = initial_potential(  # or jmlip.load_potential("my_potential")
+        ...     "hipnn", model, key=jax.random.key(0), reference_energies=(-13.6, -2041.8)
+        ... )
+        >>> atoms = molecule("H2O")
+        >>> atoms.calc = Calculator(potential)
+        >>> round(atoms.get_potential_energy()), atoms.get_forces().shape
+        (-2069, (3, 3))
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012

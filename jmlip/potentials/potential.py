@@ -41,6 +41,20 @@ class Potential:
 
     Raises:
         PotentialError: the model's species or cutoff are others than those given.
+
+    Example:
+        >>> from jmlip.factory import make_model
+        >>> sizes = {"n_features": 4, "n_sensitivities": 4, "n_interactions": 1, "n_onsite": 0}
+        >>> model = make_model("hipnn", {"species": [1, 8], **sizes})
+        >>> references = (-13.6, -2041.8)
+        >>> potential = initial_potential(
+        ...     "hipnn", model, key=jax.random.key(0), reference_energies=references
+        ... )
+        >>> positions = [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]
+        >>> water = Structure(species=[8, 1, 1], positions=positions)
+        >>> prediction = potential.predict([water])[0]
+        >>> round(prediction.energy), prediction.forces.shape, prediction.stress
+        (-2069, (3, 3), None)
     """
 
     kind: str
