@@ -109,11 +109,15 @@ class Run:
         compiled = self._compiled or self._compile()
         began, start = perf_counter(), self.step
         state, records = jax.block_until_ready(compiled(self.state, self._stop()))
+        computed = perf_counter()
         self.state = state._replace(status=jnp.zeros_like(state.status))
         every = self.config.every
         self._write(records, every * np.arange(start // every + 1, self.step // every + 1))
         self._save()
-        self._keep_time(self.step - start, perf_counter() - began)
+        n_steps = self.step - start
+        self.n_steps_made += n_steps
+        self.seconds += perf_counter() - began
+        self._pace = max(1, int(self.config.chunk_seconds * n_steps / (computed - began)))
         status = int(state.status)
         if status == OVERFLOW:
             self._grow()
@@ -152,11 +156,6 @@ class Run:
     def _frames_per_chunk(self) -> int:
         frame_bytes = 9 * self.structure.n_atoms * np.dtype(self.config.dtype).itemsize
         return max(1, min(FRAMES_PER_CHUNK, BYTES_PER_CHUNK // frame_bytes))
-
-    def _keep_time(self, n_steps: int, seconds: float) -> None:
-        self.seconds += seconds
-        self.n_steps_made += n_steps
-        self._pace = max(1, int(self.config.chunk_seconds * n_steps / seconds))
 
     def _grow(self) -> None:
         # made for the positions at which the list overflowed: those of the next step

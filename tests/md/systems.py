@@ -52,3 +52,13 @@ def content(path: Path) -> bytes | dict[str, bytes]:
     with h5py.File(path) as file:
         file.visititems(keep)
     return arrays
+
+
+def cluster() -> Structure:
+    """An icosahedron of 13 carbon atoms near its minimum, in open space."""
+    golden = 0.5 * (1.0 + 5.0**0.5)
+    signs = [(a, b) for a in (1.0, -1.0) for b in (1.0, -1.0)]
+    corner = np.array([[0.0, a, b * golden] for a, b in signs])
+    corners = np.concatenate([np.roll(corner, k, axis=1) for k in range(3)])
+    positions = 0.565 * 1.54 * np.concatenate([np.zeros((1, 3)), corners])
+    return Structure(species=[6] * 13, positions=positions)

@@ -18,7 +18,7 @@ from jmlip.data import read, to_atoms
 from jmlip.graphs import device_neighbors
 from jmlip.md.config import MDConfig
 from jmlip.md.simulate import simulate
-from tests.md.systems import colliding_clusters, content, crystal, lennard_jones
+from tests.md.systems import cluster, colliding_clusters, content, crystal, lennard_jones
 
 NVE = MDConfig(ensemble="nve", timestep_fs=1.0, n_steps=100, every=10, temperature_K=300.0)
 
@@ -44,6 +44,16 @@ def test_nve_equals_ase_with_its_own_lennard_jones(tmp_path):
     np.testing.assert_allclose(result.structure.positions, atoms.positions, atol=1e-8)
     np.testing.assert_allclose(result.structure.velocities, atoms.get_velocities(), atol=1e-8)
     np.testing.assert_allclose(result.structure.forces, atoms.get_forces(), atol=1e-7)
+
+
+def test_energy_does_not_drift(tmp_path):
+    """10 ps at 0.25 fs in float64: the energy stays within 0.01 meV per atom and ps."""
+    config = MDConfig(
+        ensemble="nve", timestep_fs=0.25, n_steps=40_000, temperature_K=200.0, dtype="float64"
+    )
+    result = go(cluster(), config, tmp_path / "t.h5")
+    assert abs(result.drift_meV_per_atom_ps) < 0.01
+    assert 50.0 < result.mean_temperature_K < 200.0  # it is bound, and half of it went into bonds
 
 
 def test_frames_carry_energies_with_references_and_the_pressure(tmp_path):

@@ -1,0 +1,60 @@
+"""Minima that are known: a dimer by hand, a crystal by a scan of its lattice constant."""
+
+import numpy as np
+import pytest
+
+from jmlip.core.errors import ConfigError, DivergenceError
+from jmlip.core.structure import Structure
+from jmlip.interop.relax import relax
+from tests.md.systems import crystal, lennard_jones
+
+
+def sigma_and_epsilon():
+    params = lennard_jones().params
+    return float(params["sigma"][1]), float(params["epsilon"])
+
+
+def test_a_dimer_goes_to_its_minimum():
+    sigma, epsilon = sigma_and_epsilon()
+    start = Structure(species=[6, 6], positions=[[0, 0, 0], [1.2, 1.2, 0.5]])
+    found = relax(lennard_jones(), start, fmax=1e-6)
+    distance = np.linalg.norm(np.diff(found.structure.positions, axis=0))
+    assert distance == pytest.approx(2.0 ** (1 / 6) * sigma, abs=1e-6)
+    reference = 2.0 * lennard_jones().reference_energies[1]
+    assert found.structure.energy - reference == pytest.approx(-epsilon, rel=1e-9)
+    assert found.initial_energy > found.structure.energy
+    assert np.abs(found.structure.forces).max() <= 1e-6
+    assert found.structure.stress is None
+
+
+def test_a_cell_is_relaxed_to_zero_stress():
+    rng = np.random.default_rng(0)
+    strained = crystal(vacancy=False)
+    shear = np.eye(3) + 0.02 * rng.normal(size=(3, 3))
+    strained = strained.replace(
+        positions=strained.positions @ shear + 0.05 * rng.normal(size=(32, 3)),
+        cell=strained.cell @ shear,
+    )
+    found = relax(lennard_jones(), strained, cell=True, fmax=1e-4).structure
+    scan = np.linspace(0.98, 1.02, 81)
+    scaled = [
+        crystal(vacancy=False).replace(
+            positions=s * crystal(vacancy=False).positions, cell=s * crystal(vacancy=False).cell
+        )
+        for s in scan
+    ]
+    energies = [p.energy for p in lennard_jones().predict(scaled, dtype="float64")]
+    best = scaled[int(np.argmin(energies))]
+    assert found.volume == pytest.approx(best.volume, rel=3 * 0.0005)
+    assert found.energy == pytest.approx(min(energies), abs=1e-3)
+    np.testing.assert_allclose(found.stress, 0.0, atol=1e-4)
+    lengths = np.linalg.norm(found.cell, axis=1)
+    np.testing.assert_allclose(lengths, lengths.mean(), rtol=1e-3)  # cubic again
+
+
+def test_what_cannot_be_done_is_refused():
+    dimer = Structure(species=[6, 6], positions=[[0, 0, 0], [1.4, 0, 0]])
+    with pytest.raises(ConfigError, match="periodic in three directions"):
+        relax(lennard_jones(), dimer, cell=True)
+    with pytest.raises(DivergenceError, match="after 1 steps"):
+        relax(lennard_jones(), dimer, fmax=1e-8, max_steps=1)
