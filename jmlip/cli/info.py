@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from jmlip.cli import options as kinds
@@ -77,10 +77,12 @@ def describe_potential(path: Path) -> list[str]:
 
 
 def describe_data(path: Path, labels: dict) -> list[str]:
+    from ase.symbols import Symbols
+
     from jmlip.data import curate, read
 
     structures = read(path, **labels)
-    elements = Counter(element for s in structures for element in _elements(s.species))
+    elements = Counter(symbol for s in structures for symbol in set(Symbols(s.species)))
     sizes = [s.n_atoms for s in structures]
     formulas = Counter(s.formula for s in structures)
     common = ", ".join(f"{formula} ({n})" for formula, n in formulas.most_common(5))
@@ -123,12 +125,6 @@ def _training_set(statistics) -> str:
         )
         if key in statistics
     )
-
-
-def _elements(species: Iterable[int]) -> set[str]:
-    from ase.data import chemical_symbols
-
-    return {chemical_symbols[z] for z in set(species)}
 
 
 def _range(name: str, unit: str, structures: Sequence) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from jmlip.cli import options as kinds
 
@@ -41,37 +40,21 @@ def add_parser(subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from ase.filters import FrechetCellFilter
-    from ase.optimize import BFGSLineSearch
-
     from jmlip.cli.cache import use_compilation_cache
-    from jmlip.core.errors import ConfigError, JmlipError
-    from jmlip.data import from_atoms, read, to_atoms, write
+    from jmlip.core.errors import ConfigError
+    from jmlip.data import read, write
     from jmlip.factory import load_potential
-    from jmlip.interop.ase import Calculator
+    from jmlip.interop.relax import relax
 
     if options.out.suffix not in (".xyz", ".extxyz"):
         raise ConfigError(f"--out must end in .xyz or .extxyz, found {options.out.name!r}.")
     use_compilation_cache()
     potential = load_potential(options.potential)
     (start,) = read(options.start, index=-1)
-    if options.cell and not start.is_periodic:
-        raise ConfigError(
-            f"--cell needs a structure periodic in three directions, found pbc "
-            f"{start.pbc.tolist()} in {options.start}; leave it out."
-        )
-    atoms = to_atoms(start)
-    atoms.calc = Calculator(potential, dtype="float64")
-    energy = atoms.get_potential_energy()
-    target: Any = FrechetCellFilter(atoms) if options.cell else atoms
-    silent: Any = None
-    with BFGSLineSearch(target, logfile=silent) as optimizer:
-        converged = optimizer.run(fmax=options.fmax_eV_A, steps=options.steps)
-    if not converged:
-        raise JmlipError(
-            f"the largest force must fall below {options.fmax_eV_A} eV/angstrom, but did not in "
-            f"{options.steps} steps; allow more with --steps, or check the start structure."
-        )
-    write(options.out, [from_atoms(atoms)])
-    gain = energy - atoms.get_potential_energy()
-    print(f"relaxed in {optimizer.nsteps} steps, energy lowered by {gain:.6f} eV: {options.out}")
+    result = relax(
+        potential, start, cell=options.cell, fmax=options.fmax_eV_A, max_steps=options.steps
+    )
+    write(options.out, [result.structure])
+    assert result.structure.energy is not None
+    gain = result.initial_energy - result.structure.energy
+    print(f"relaxed in {result.n_steps} steps, energy lowered by {gain:.6f} eV: {options.out}")

@@ -1,0 +1,54 @@
+"""`jmlip md` and `jmlip relax`: hydrogen molecules that vibrate and come to rest."""
+
+import jax
+import numpy as np
+import pytest
+
+from jmlip.data import read
+from tests.cli.molecules import BOND
+
+NVE = ("--ensemble", "nve", "--timestep-fs", 0.25, "--steps", 200, "--every", 20)
+
+
+@pytest.fixture(autouse=True)
+def rank_promotion():
+    with jax.numpy_rank_promotion("allow"):  # jax-md relies on it
+        yield
+
+
+def length(structure):
+    return np.linalg.norm(structure.positions[1] - structure.positions[0])
+
+
+def test_nve_writes_a_trajectory_that_conserves_energy(jmlip, folder, potential, tmp_path):
+    out = tmp_path / "nve.xyz"
+    words = ("--temperature-K", 300, "--dtype", "float64", "--out", out)
+    result = jmlip("md", potential, folder / "held-out.xyz", *NVE, *words)
+    assert result.code == 0
+    assert "meV/atom/ps" in result.out
+    frames = read(out)
+    assert len(frames) == 11
+    total = np.array([f.energy + f.info["kinetic_energy"] for f in frames])
+    exchanged = np.ptp([f.energy for f in frames])
+    assert np.ptp(total) < 0.05 * exchanged
+
+
+def test_restart_goes_on_to_the_same_end(jmlip, folder, potential, tmp_path):
+    start = folder / "held-out.xyz"
+    langevin = ("--ensemble", "langevin", "--temperature-K", 300, "--timestep-fs", 0.25)
+    more = (*langevin, "--every", 20, "--seed", 4)
+    for name, stages in (("whole", [(200,)]), ("parts", [(100,), (200, "--restart")])):
+        for steps, *restart in stages:
+            words = ("--steps", steps, "--out", tmp_path / f"{name}.xyz", *restart)
+            assert jmlip("md", potential, start, *more, *words).code == 0
+    assert (tmp_path / "whole.xyz").read_bytes() == (tmp_path / "parts.xyz").read_bytes()
+
+
+def test_relax_finds_the_bond_length(jmlip, folder, potential, tmp_path):
+    out = tmp_path / "relaxed.xyz"
+    result = jmlip("relax", potential, folder / "held-out.xyz", "--out", out, "--fmax-eV-A", 1e-3)
+    assert result.code == 0
+    (relaxed,) = read(out)
+    assert length(relaxed) == pytest.approx(BOND, abs=0.01)
+    assert np.abs(relaxed.forces).max() < 1e-3
+    assert length(read(folder / "held-out.xyz")[-1]) != pytest.approx(BOND, abs=0.01)
