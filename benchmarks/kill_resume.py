@@ -128,10 +128,12 @@ def chain(
 ) -> int:
     """One run, killed up to `kills` times and then left to end; how often the kill struck."""
     for struck in range(kills):
+        before = last_checkpoint(run_dir)
         worker = start(run_dir, options)
         # one kill in four may strike while the run begins, the others when steps are taken
         if draw.random() > 0.25:
-            read_until("loss", worker.stderr)
+            while worker.poll() is None and last_checkpoint(run_dir) == before:
+                time.sleep(0.001)
         delay = draw.uniform(0.0, longest)
         time.sleep(delay)
         if worker.poll() is not None:
@@ -144,12 +146,18 @@ def chain(
     return kills
 
 
+def last_checkpoint(run_dir: Path) -> int | None:
+    """Number of steps at the last checkpoint."""
+    numbers = [p.name for p in (run_dir / "checkpoints").glob("*") if p.name.isdigit()]
+    return int(max(numbers)) if numbers else None
+
+
 def state_of(run_dir: Path) -> str:
     """Where a killed run stands: its last checkpoint, and what was half written."""
-    places = sorted(p.name for p in (run_dir / "checkpoints").glob("*") if p.name.isdigit())
     halves = sorted(run_dir.glob("checkpoints/.*")) + sorted(run_dir.glob(".*"))
     half = ", a checkpoint or potential half written" if halves else ""
-    return f"step {int(places[-1])}{half}" if places else f"the very start{half}"
+    step = last_checkpoint(run_dir)
+    return f"the very start{half}" if step is None else f"step {step}{half}"
 
 
 def differences(left: Path, right: Path) -> list[str]:
