@@ -1,0 +1,213 @@
+"""Neighbor lists inside compiled programs: right for open, slab, periodic and skewed cells.
+
+`allocate` on the host chooses the shapes: K slots for each atom, and the lattice translations that
+any pair may need. `update` under jit keeps the shapes. The list holds all pairs within cutoff +
+skin and is built anew only when one of those left out could have come within the cutoff:
+
+    2 max_i |u_i| + |F - 1| (cutoff + skin) > skin,
+
+with F the deformation of the cell since the list was built, and u_i = x_i - F x_i(then). What does
+not fit sets a bit of `status`, which stays set; whoever owns the run looks at it between chunks and
+allocates anew.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from jmlip.core.types import AtomIndex, AtomVectors, HostVectors, PairIndex, PairMask
+from jmlip.graphs.graph import AtomGraph, Edges, Globals, Nodes
+from jmlip.graphs.search import compact, needed_images, opposite_slots, reciprocal
+from jmlip.ops.neighbors import neighbors as host_neighbors
+
+OVERFLOW = 1
+"""Status bit: an atom has more neighbors than slots; allocate with more."""
+IMAGES = 2
+"""Status bit: the cell has become so thin that pairs need more translations; allocate anew."""
+
+Cell = Float[Array, "3 3"]
+Pbc = tuple[bool, bool, bool]
+
+
+class DeviceNeighbors(NamedTuple):
+    """Pairs in slots: those of atom i are i K ... i K + K - 1, sorted by sender, then shift."""
+
+    senders: PairIndex  # the atom itself in padding
+    shifts: Int[Array, "pairs 3"]
+    reverse: PairIndex
+    mask: PairMask
+    images: Int[Array, "images 3"]  # translations searched, symmetric, in lexicographic order
+    reference_positions: AtomVectors  # those the list was built for
+    reference_cell: Cell
+    has_volume: Bool[Array, ""]  # periodic in three directions
+    status: UInt8[Array, ""]
+
+
+def allocate(
+    positions: AtomVectors | HostVectors,
+    cell: Cell | Float[np.ndarray, "3 3"],
+    pbc: Pbc,
+    *,
+    cutoff: float,
+    skin: float,
+    capacity_factor: float = 1.25,
+) -> DeviceNeighbors:
+    """A list for these positions, with room for `capacity_factor` times the most neighbors found.
+
+    Args:
+        positions: angstrom; their precision is that of the list.
+        cell: rows are lattice vectors, angstrom; those of open directions are ignored.
+        pbc: periodic along each lattice vector.
+        cutoff: interaction radius, angstrom.
+        skin: the list reaches so much farther, angstrom.
+        capacity_factor: at least 1.
+
+    Raises:
+        DataError: positions are not finite, or the periodic lattice vectors are not independent.
+    """
+    positions, cell = jnp.asarray(positions), jnp.asarray(cell)
+    reach, n = cutoff + skin, len(positions)
+    pairs = host_neighbors(
+        np.asarray(positions, np.float64), np.asarray(cell, np.float64), np.array(pbc), reach
+    )
+    count = np.bincount(pairs.receivers, minlength=n)
+    images = _translations(np.asarray(needed_images(reciprocal(cell, pbc), reach)))
+    k = min(int(np.ceil(count.max() * capacity_factor)), n * len(images) - 1)
+    k = max(k, 1)
+    slots = np.arange(len(pairs.receivers)) - np.repeat(np.cumsum(count) - count, count)
+    place = pairs.receivers * k + slots
+    senders = np.repeat(np.arange(n, dtype=np.int32), k)
+    shifts, reverse = np.zeros((n * k, 3), np.int32), np.arange(n * k, dtype=np.int32)
+    senders[place], shifts[place], reverse[place] = (
+        pairs.senders,
+        pairs.shifts,
+        place[pairs.reverse],
+    )
+    return DeviceNeighbors(
+        senders=jnp.asarray(senders),
+        shifts=jnp.asarray(shifts),
+        reverse=jnp.asarray(reverse),
+        mask=jnp.asarray((np.arange(k) < count[:, None]).reshape(-1)),
+        images=jnp.asarray(images),
+        reference_positions=positions,
+        reference_cell=cell,
+        has_volume=jnp.asarray(all(pbc)),
+        status=jnp.zeros((), jnp.uint8),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("pbc", "cutoff", "skin"))
+def update(
+    positions: AtomVectors,
+    cell: Cell,
+    neighbors: DeviceNeighbors,
+    *,
+    pbc: Pbc,
+    cutoff: float,
+    skin: float,
+) -> DeviceNeighbors:
+    """The list for these positions and cell: the same, or a new one of the same shapes.
+
+    Nothing is differentiated through it. Cheap where the list still serves; under `vmap` it is
+    built for every member as soon as it is called.
+
+    Args:
+        positions: angstrom.
+        cell: rows are lattice vectors, angstrom.
+        neighbors: from `allocate`, or an earlier `update`.
+        pbc: as in `allocate`.
+        cutoff: as in `allocate`.
+        skin: as in `allocate`.
+
+    Returns:
+        The list; where its `status` is not 0 it is not complete.
+    """
+    positions, cell = jax.lax.stop_gradient((positions, cell))
+    stale = _is_stale(positions, cell, neighbors, pbc, cutoff, skin)
+    build = functools.partial(_build, pbc=pbc, reach=cutoff + skin)
+    return jax.lax.cond(stale, build, lambda _p, _c, old: old, positions, cell, neighbors)
+
+
+def graph_from_positions(
+    species_index: AtomIndex,
+    positions: AtomVectors,
+    cell: Cell,
+    neighbors: DeviceNeighbors,
+    *,
+    cutoff: float,
+) -> AtomGraph:
+    """One configuration as a padded graph, differentiable in positions and cell.
+
+    Pairs in the skin are part of it: a model gives them nothing, as it does all beyond its cutoff.
+
+    Args:
+        species_index: position of each atom's element in the potential's list.
+        positions: angstrom.
+        cell: rows are lattice vectors, angstrom.
+        neighbors: a list that serves these positions.
+        cutoff: padding vectors have twice its length, angstrom.
+
+    Returns:
+        A graph of which the second configuration is padding without atoms.
+    """
+    n, k = len(positions), len(neighbors.senders) // len(positions)
+    shifts = neighbors.shifts.astype(positions.dtype)
+    translation = jnp.matmul(shifts, cell, precision="highest")
+    receiver_position = jnp.repeat(positions, k, axis=0, total_repeat_length=n * k)
+    vector = positions[neighbors.senders] - receiver_position + translation
+    padding = jnp.zeros_like(vector).at[:, 0].set(2.0 * cutoff)
+    volume = jnp.abs(jnp.sum(cell[0] * jnp.cross(cell[1], cell[2])))
+    return jraph.GraphsTuple(
+        nodes=Nodes(species_index, jnp.ones(n, bool), jnp.zeros(n, jnp.int32)),
+        edges=Edges(
+            jnp.where(neighbors.mask[:, None], vector, padding), neighbors.reverse, neighbors.mask
+        ),
+        globals=Globals(
+            mask=jnp.array([True, False]),
+            volume=jnp.where(neighbors.has_volume, volume, 0.0) * jnp.array([1.0, 0.0]),
+        ),
+        senders=neighbors.senders,
+        receivers=jnp.repeat(jnp.arange(n, dtype=jnp.int32), k, total_repeat_length=n * k),
+        n_node=jnp.array([n, 0], jnp.int32),
+        n_edge=jnp.array([n * k, 0], jnp.int32),
+    )
+
+
+def _is_stale(positions, cell, neighbors, pbc, cutoff, skin):
+    then = neighbors.reference_positions
+    change = jnp.where(np.array(pbc)[:, None], cell - neighbors.reference_cell, 0.0)
+    strain = jnp.matmul(reciprocal(neighbors.reference_cell, pbc), change, precision="highest")
+    displacement = positions - then - jnp.matmul(then, strain, precision="highest")
+    moved = jnp.sqrt(jnp.max(jnp.sum(displacement**2, axis=-1)))
+    # the Frobenius norm bounds how much F shortens any vector
+    return 2.0 * moved + jnp.sqrt(jnp.sum(strain**2)) * (cutoff + skin) > skin
+
+
+def _build(positions, cell, old, *, pbc, reach):
+    n, n_images = len(positions), len(old.images)
+    k = len(old.senders) // n
+    inverse = reciprocal(cell, pbc)
+    keys, shifts, count = compact(positions, cell, inverse, old.images, reach=reach, n_slots=k)
+    reverse, found = opposite_slots(keys, n_images)
+    own = jnp.arange(n, dtype=jnp.int32)[:, None]
+    thin = jnp.any(needed_images(inverse, reach) > old.images.max(axis=0))
+    status = jnp.where(count.max() > k, OVERFLOW, 0) | jnp.where(thin, IMAGES, 0)
+    return old._replace(
+        senders=jnp.where(found, keys // n_images, own).reshape(-1),
+        shifts=jnp.where(found[..., None], shifts, 0).reshape(-1, 3),
+        reverse=reverse.reshape(-1),
+        mask=found.reshape(-1),
+        reference_positions=positions,
+        reference_cell=cell,
+        status=old.status | status.astype(jnp.uint8),
+    )
+
+
+def _translations(extent):
+    axes = [np.arange(-m, m + 1, dtype=np.int32) for m in extent.astype(int)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
