@@ -55,9 +55,14 @@ def load_potential(path: str | Path) -> Potential:
     """
     files = read_potential_files(path)
     try:
-        model = make_model(files.kind, files.model)
+        model: Any = make_model(files.kind, files.model)
     except ConfigError as error:
         raise PotentialError(f"{path}: {error}") from error
+    if (model.config.species, model.config.cutoff) != (files.species, files.cutoff):
+        raise PotentialError(
+            f"{path}: config.json contradicts itself: the model has species {model.config.species} "
+            f"and cutoff {model.config.cutoff}, the potential {files.species} and {files.cutoff}."
+        )
     return Potential(
         kind=files.kind,
         model=model,

@@ -36,6 +36,7 @@ from jmlip.potentials.storage import make_provenance
 from jmlip.training.config import TrainingConfig
 from jmlip.training.loop import fit
 from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.validation import require_labels
 
 LEAST_FREE_BYTES = 100 * 2**20
 
@@ -113,12 +114,14 @@ def prepare(config: RunConfig, *, command: str) -> Prepared:
         sets.train, cutoff=cutoff, species=species, reference_energies=reference
     )
     config = resolve(config, statistics)
+    assert config.loss is not None
+    training = config.training_config(config.loss)
+    require_labels(training, sets.train, sets.validation)
     potential = untrained_potential(config, statistics, command=command)
     for structures in (sets.validation, *sets.tests.values()):
         for structure in structures:
             potential.species_index(structure)
-    assert config.loss is not None
-    return Prepared(config, sets, potential, config.training_config(config.loss))
+    return Prepared(config, sets, potential, training)
 
 
 def read_sets(config: DataConfig) -> Sets:

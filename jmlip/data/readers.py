@@ -246,6 +246,8 @@ def _guard(action: Callable[[], Any], where: str) -> Any:
         raise DataError(f"{where}: {_one_line(error.strerror or error)}.") from error
     except MemoryError:
         raise
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not text, found byte {error.start}; name the format.") from error
     except Exception as error:  # readers of ASE raise whatever they meet
         raise DataError(f"{where}: {type(error).__name__}: {_one_line(error)}.") from error
 
