@@ -1,4 +1,4 @@
-"""All pairs within a reach on the device, in blocks of bounded memory: N^2 distances for each image.
+"""Building neighbor lists in compiled programs: translations, compaction, opposite slots.
 
 Each pair is first brought to the nearest cell (fractional differences within one half), so that
 cells wider than twice the reach need no image at all; for others a fixed set of translations is

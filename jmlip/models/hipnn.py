@@ -21,6 +21,7 @@ Chigaev et al., J. Chem. Phys. 158, 184108 (2023).
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
@@ -35,6 +36,10 @@ from jmlip.ops import safe
 from jmlip.ops.cutoffs import CUTOFFS, CutoffName
 from jmlip.ops.radial import inverse_distance_gaussians
 from jmlip.ops.tensors import direction_tensors, squared_norms
+
+
+Initializer = Callable[..., Array]
+"""`(key, shape, dtype) -> array`, as Flax wants it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -218,7 +223,7 @@ def _energy_layer(config: HIPNNConfig, n: int) -> nn.Dense:
     return nn.Dense(1, kernel_init=scaled(kernel), bias_init=scaled(bias), name=f"energy_{n}")
 
 
-def _torch_uniform(n_inputs: int) -> initializers.Initializer:
+def _torch_uniform(n_inputs: int) -> Initializer:
     """Torch's default for linear layers: uniform within 1 / sqrt(inputs)."""
     bound = n_inputs**-0.5
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
@@ -226,7 +231,7 @@ def _torch_uniform(n_inputs: int) -> initializers.Initializer:
     )
 
 
-def _interaction_initializer(config: HIPNNConfig) -> initializers.Initializer:
+def _interaction_initializer(config: HIPNNConfig) -> Initializer:
     if config.initialization == "paper":
         return initializers.glorot_uniform(in_axis=2, out_axis=1, batch_axis=0)
     # hippynn applies torch's rule to the whole tensor, so its fans mix features and sensitivities
@@ -235,7 +240,7 @@ def _interaction_initializer(config: HIPNNConfig) -> initializers.Initializer:
     )
 
 
-def _initial_centers(config: HIPNNConfig) -> initializers.Initializer:
+def _initial_centers(config: HIPNNConfig) -> Initializer:
     return lambda key, shape, dtype=jnp.float32: (
         1.0 / jnp.linspace(1.0 / config.r_high, 1.0 / config.r_low, shape[0], dtype=dtype)
     )
