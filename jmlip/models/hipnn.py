@@ -37,7 +37,6 @@ from jmlip.ops.cutoffs import CUTOFFS, CutoffName
 from jmlip.ops.radial import inverse_distance_gaussians
 from jmlip.ops.tensors import direction_tensors, squared_norms
 
-
 Initializer = Callable[..., Array]
 """`(key, shape, dtype) -> array`, as Flax wants it."""
 
