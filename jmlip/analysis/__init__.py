@@ -1,1 +1,1 @@
-"""Trajectories to observables."""
+"""Trajectories to observables: distributions of distances, lines through series."""

@@ -14,6 +14,9 @@ _ONLY_FOR = {
     "tau_fs": ("nose-hoover", "csvr"),
     "chain_length": ("nose-hoover",),
 }
+_LEAST = {"n_steps": 0, "temperature_K": 0, "every": 1, "seed": 0, "chain_length": 2}
+_MOST = 2**31 - 1
+"""Steps are counted in 32 bits on the device."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,9 +69,8 @@ class MDConfig:
             _require_positive(name, getattr(self, name))
         if self.ensemble != "nve":
             _require_positive("temperature_K", self.temperature_K)
-        for name, least in (("n_steps", 0), ("temperature_K", 0), ("every", 1), ("seed", 0)):
-            _require_at_least(name, getattr(self, name), least)
-        _require_at_least("chain_length", self.chain_length, 2)
+        for name, least in _LEAST.items():
+            _require_between(name, getattr(self, name), least)
 
     @property
     def dt(self) -> float:
@@ -96,6 +98,6 @@ def _require_positive(name: str, value: float | None) -> None:
         raise ConfigError(f"{name} must be positive, found {value}.")
 
 
-def _require_at_least(name: str, value: float | None, least: int) -> None:
-    if value is not None and not (value >= least and math.isfinite(value)):
-        raise ConfigError(f"{name} must be at least {least}, found {value}.")
+def _require_between(name: str, value: float | None, least: int) -> None:
+    if value is not None and not least <= value <= _MOST:
+        raise ConfigError(f"{name} must lie between {least} and {_MOST}, found {value}.")

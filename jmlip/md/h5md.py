@@ -5,6 +5,7 @@ Angstrom, Angstrom fs-1, kJ mol-1 Angstrom-1, fs; observables in eV, K and GPa.
 """
 
 import importlib.metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _VECTORS = (
     ("force", "forces", "kJ mol-1 Angstrom-1", 1.0 / units.KJ_PER_MOL),
 )
 _TRAJECTORY = "particles/trajectory"
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 
 
 class H5MDWriter:
@@ -40,24 +41,31 @@ class H5MDWriter:
             return
         self._exists = True
         if not path.exists():
-            raise JmlipError(f"{path} must exist to be continued; start again.")
+            raise JmlipError(
+                f"{path} must exist to be continued, and does not; start again under another name."
+            )
         roll_back(path)
         with transaction(path) as raw, _opened(path, raw) as file:
             self._cut(file, mark)
 
     def append(self, frames: Frames) -> int:
-        if not self._exists:
-            with whole_file(self._path) as partial, h5py.File(partial, "w") as file:
-                _create(file, self._structure, frames)
-            self._exists = True
-        with transaction(self._path) as raw, _opened(self._path, raw) as file:
-            start = len(file[f"{_TRAJECTORY}/position/value"])  # type: ignore[arg-type]
-            stop = start + len(frames.step)
-            for name, values in _series(frames, self._structure).items():
-                dataset: Any = file[name]
-                dataset.resize(stop, axis=0)
-                dataset[start:] = values
-        return stop
+        """Write frames and return the new mark; a failure leaves the file as it was.
+
+        Raises:
+            JmlipError: the file cannot be written.
+        """
+        try:
+            if not self._exists:
+                with whole_file(self._path) as partial, h5py.File(partial, "w") as file:
+                    _create(file, self._structure, frames)
+                self._exists = True
+            with transaction(self._path) as raw, _opened(self._path, raw) as file:
+                return _append(file, _series(frames, self._structure))
+        except OSError as cause:
+            raise JmlipError(
+                f"cannot write {self._path}: {cause.strerror or cause}; free space or choose "
+                "another place, and restart."
+            ) from cause
 
     def _cut(self, file: h5py.File, mark: int) -> None:
         datasets: list[Any] = []
@@ -76,6 +84,16 @@ def _opened(path: Path, raw: Any) -> h5py.File:
         return h5py.File(raw, "r+")
     except OSError as cause:
         raise JmlipError(f"{path} is damaged: not an HDF5 file; start again.") from cause
+
+
+def _append(file: h5py.File, series: Mapping[str, np.ndarray]) -> int:
+    stop = 0
+    for name, values in series.items():
+        dataset: Any = file[name]
+        stop = len(dataset) + len(values)
+        dataset.resize(stop, axis=0)
+        dataset[stop - len(values) :] = values
+    return stop
 
 
 def _series(frames: Frames, structure: Structure) -> dict[str, np.ndarray]:

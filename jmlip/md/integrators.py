@@ -111,6 +111,9 @@ def make_nose_hoover(
 ) -> Integrator:
     """A Nose-Hoover chain on the 3 N - 3 degrees of freedom.
 
+    (jax-md rounds the masses and the step of the chain, not of the atoms, to float32. That is as if
+    tau were another by 1e-7: both parts of the step conserve the same energy, whatever their step.)
+
     References:
         Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996).
     """

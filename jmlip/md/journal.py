@@ -8,10 +8,11 @@ Journal: the size of the file, then (offset, length, bytes) of each piece overwr
 """
 
 import contextlib
+import functools
 import io
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +32,8 @@ def transaction(path: Path) -> Iterator[io.FileIO]:
             journal.write(_SIZE.pack(path.stat().st_size))
             with _JournaledFile(path, journal) as file:
                 yield file
+                if file.failure is not None:
+                    raise file.failure
                 os.fsync(file.fileno())
     except BaseException:
         roll_back(path)
@@ -57,7 +60,13 @@ def roll_back(path: Path) -> None:
 
 
 class _JournaledFile(io.FileIO):
-    """A file that notes what stood, when it was opened, where it is about to write."""
+    """A file that notes what stood, when it was opened, where it is about to write.
+
+    A failure is kept for later, and nothing more is written: HDF5 calls from C, and a file that it
+    cannot close takes the process down.
+    """
+
+    failure: OSError | None = None
 
     def __init__(self, path: Path, journal: BinaryIO):
         super().__init__(path, "r+b")
@@ -65,23 +74,42 @@ class _JournaledFile(io.FileIO):
 
     def write(self, data) -> int:
         view = memoryview(data).cast("B")
-        start = self.tell()
-        self._note(start, start + len(view))
-        written = 0
-        while written < len(view):
-            written += super().write(view[written:]) or 0
-        return written
+        self._attempt(functools.partial(self._write, view))
+        return len(view)
 
     def truncate(self, size: int | None = None) -> int:
         size = self.tell() if size is None else size
+        self._attempt(functools.partial(self._truncate, size))
+        return size
+
+    def _attempt(self, change: Callable[[], None]) -> None:
+        if self.failure is None:
+            try:
+                change()
+            except OSError as failure:
+                self.failure = failure
+
+    def _write(self, view: memoryview) -> None:
+        start = self.tell()
+        self._note(start, start + len(view))
+        _write_all(super().write, view)
+
+    def _truncate(self, size: int) -> None:
         self._note(size, self._size)
-        return super().truncate(size)
+        super().truncate(size)
 
     def _note(self, start: int, stop: int) -> None:
         length = min(stop, self._size) - start
         if length > 0:
             piece = os.pread(self.fileno(), length, start)
-            self._journal.write(_PIECE.pack(start, len(piece)) + piece)
+            header = _PIECE.pack(start, len(piece))
+            _write_all(self._journal.write, memoryview(header + piece))
+
+
+def _write_all(write: Callable[[memoryview], int | None], view: memoryview) -> None:
+    written = 0
+    while written < len(view):  # a disk that is almost full takes a part first
+        written += write(view[written:]) or 0
 
 
 def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:

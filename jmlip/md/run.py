@@ -10,6 +10,7 @@ import numpy as np
 from jmlip.analysis.lines import RunningLine
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
+from jmlip.core.types import AtomVectors
 from jmlip.md import forces
 from jmlip.md.chunk import AdvanceFn, Record, make_advance, make_record
 from jmlip.md.config import MDConfig
@@ -110,7 +111,10 @@ class Run:
         began, start = perf_counter(), self.step
         state, records = jax.block_until_ready(compiled(self.state, self._stop()))
         computed = perf_counter()
+        status = int(state.status)
         self.state = state._replace(status=jnp.zeros_like(state.status))
+        if status not in (0, OVERFLOW):
+            self._renew(self.state.dynamics.position)  # the list may be of the failed positions
         every = self.config.every
         self._write(records, every * np.arange(start // every + 1, self.step // every + 1))
         self._save()
@@ -118,9 +122,9 @@ class Run:
         self.n_steps_made += n_steps
         self.seconds += perf_counter() - began
         self._pace = max(1, int(self.config.chunk_seconds * n_steps / (computed - began)))
-        status = int(state.status)
         if status == OVERFLOW:
-            self._grow()
+            # made for the positions at which the list overflowed: those of the next step
+            self._renew(self.state.neighbors.reference_positions)
         elif status:
             raise DivergenceError(self._explain(status))
 
@@ -157,15 +161,11 @@ class Run:
         frame_bytes = 9 * self.structure.n_atoms * np.dtype(self.config.dtype).itemsize
         return max(1, min(FRAMES_PER_CHUNK, BYTES_PER_CHUNK // frame_bytes))
 
-    def _grow(self) -> None:
-        # made for the positions at which the list overflowed: those of the next step
-        grown = forces.allocate_neighbors(
-            self.potential,
-            self.structure,
-            self.state.neighbors.reference_positions,
-            skin=self.config.skin,
+    def _renew(self, positions: AtomVectors) -> None:
+        neighbors = forces.allocate_neighbors(
+            self.potential, self.structure, positions, skin=self.config.skin
         )
-        self.state, self._compiled = self.state._replace(neighbors=grown), None
+        self.state, self._compiled = self.state._replace(neighbors=neighbors), None
 
     def _write(self, records: Record, steps: np.ndarray) -> None:
         if len(steps) == 0:

@@ -102,7 +102,7 @@ def simulate(
         show(run.step)
         result = _result(run)
     if progress:
-        Console(stderr=True, highlight=False).print(result.summary())
+        Console(stderr=True, highlight=False, soft_wrap=True).print(result.summary())
     return result
 
 

@@ -31,6 +31,8 @@ def test_an_option_without_meaning_is_refused(ensemble, option):
         {"temperature_K": 0.0},
         {"temperature_K": None},
         {"every": 0},
+        {"n_steps": 2**31},
+        {"seed": -1},
         {"skin": -0.5},
         {"chain_length": 1},
         {"tau_fs": float("inf")},

@@ -126,6 +126,8 @@ def test_an_explosion_is_reported_with_its_step(tmp_path, nans_allowed):
     assert np.abs(np.diff([f.positions for f in frames], axis=0)).max() < 0.5
     checkpoint = json.loads((tmp_path / "t.xyz.restart" / "restart.json").read_text())
     assert checkpoint["state"] == f"state-{steps[-1]}.safetensors"
+    with pytest.raises(DivergenceError, match=f"in step {steps[-1] + 1} an atom"):
+        go(thrown, config, out, restart=True)
 
 
 def test_a_start_without_finite_forces_is_refused(tmp_path, nans_allowed):

@@ -1,5 +1,7 @@
 """Files of trajectories: other programs read them, and a cut or a kill leaves them whole."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +150,46 @@ def test_a_change_that_fails_leaves_no_trace(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"t{suffix}"
+    writer = open_trajectory(path, structure(True), mark=None)
+    writer.append(frames(0, 2))
+    before, fsync, n_calls = path.read_bytes(), os.fsync, 0
+
+    def full(descriptor):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 1:  # what undoes the damage may be flushed
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(JmlipError, match=r"cannot write .* No space left"):
+        writer.append(frames(2, 700))
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    writer.append(frames(2, 3))  # space was made
+    assert content(path) != before
+
+
+def test_a_full_disk_within_hdf5_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "t.h5"
+    writer = open_trajectory(path, structure(True), mark=None)
+    writer.append(frames(0, 2))
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pread", full)  # what is about to be overwritten cannot be noted
+    with pytest.raises(JmlipError, match=r"cannot write .* No space left"):
+        writer.append(frames(2, 700))
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert writer.append(frames(2, 700)) == 702
+
+
 KILLED_WRITERS = """
 import io, os, signal, sys
 from pathlib import Path
@@ -156,7 +198,7 @@ sys.path.insert(0, os.getcwd())
 from jmlip.md import journal
 from tests.md.test_trajectory import H5MDWriter, content, frames, structure
 
-path, write, count = Path(sys.argv[1]), journal._JournaledFile.write, 0
+path, write, count = Path(sys.argv[1]), journal._JournaledFile._write, 0
 before = content(path)
 
 
@@ -165,12 +207,12 @@ def killed_write(self, data):
     count += 1
     if count == last:  # in the middle of the write
         self._note(self.tell(), self.tell() + len(data))
-        io.FileIO.write(self, memoryview(data).cast("B")[: len(data) // 2])
+        io.FileIO.write(self, data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     return write(self, data)
 
 
-journal._JournaledFile.write = killed_write
+journal._JournaledFile._write = killed_write
 for last in range(1, 100):
     if (child := os.fork()) == 0:
         H5MDWriter(path, structure(True), mark=2).append(frames(2, 700))
