@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jraph
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
@@ -162,7 +161,7 @@ def graph_from_positions(
     vector = positions[neighbors.senders] - receiver_position + translation
     padding = jnp.zeros_like(vector).at[:, 0].set(2.0 * cutoff)
     volume = jnp.abs(jnp.sum(cell[0] * jnp.cross(cell[1], cell[2])))
-    return jraph.GraphsTuple(
+    return AtomGraph(
         nodes=Nodes(species_index, jnp.ones(n, bool), jnp.zeros(n, jnp.int32)),
         edges=Edges(
             jnp.where(neighbors.mask[:, None], vector, padding), neighbors.reverse, neighbors.mask
