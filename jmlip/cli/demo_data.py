@@ -73,12 +73,11 @@ def run_engine(system: System, trajectory: Trajectory) -> list[Structure]:
     """Langevin dynamics with the engine's forces; a first fifth, relaxation, is not recorded."""
     from ase import units
     from ase.md.langevin import Langevin
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
     rng = np.random.default_rng(trajectory.seed)
     atoms = _start(system)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=trajectory.temperature_K, rng=rng)
-    Stationary(atoms)
+    width = np.sqrt(units.kB * trajectory.temperature_K * atoms.get_masses())
+    atoms.set_momenta(width[:, None] * rng.normal(size=(len(atoms), 3)))
     dynamics = Langevin(
         atoms,
         timestep=system.timestep_fs * units.fs,

@@ -50,15 +50,17 @@ split = "blocks"
 kind = "hipnn"
 cutoff = {cutoff}
 n_features = {n_features}
+n_sensitivities = 10
 n_interactions = 2
 max_rank = 1
 
 [loss]
 energy = {{weight = 1.0}}
-forces = {{weight = 10.0}}
+forces = {{weight = 20.0}}
 
 [optimizer]
-learning_rate = 3e-3
+name = "muon"
+learning_rate = 5e-3
 schedule = "cosine"
 
 [training]
