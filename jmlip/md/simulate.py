@@ -53,7 +53,7 @@ class MDResult(NamedTuple):
         return (
             f"{self.n_steps} steps in {self.seconds:.1f} s: {self.ns_per_day:.3g} ns/day, "
             f"{self.us_per_atom_step:.3g} \N{MICRO SIGN}s/atom/step, "
-            f"{self.n_compilations} compilations\n"
+            f"{self.n_compilations} compilation{'s' * (self.n_compilations != 1)}\n"
             f"mean temperature {self.mean_temperature_K:.1f} K, drift of the conserved energy "
             f"{self.drift_meV_per_atom_ps:.3g} meV/atom/ps"
         )

@@ -12,7 +12,7 @@ from tests.md.systems import content
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     cache = jax.config.jax_compilation_cache_dir
-    options = argparse.Namespace(steps=1200, every=10, ensemble="csvr", cache=cache)
+    options = argparse.Namespace(steps=700, every=10, ensemble="csvr", cache=cache)
     whole, parts = tmp_path / "whole.h5md", tmp_path / "parts.h5md"
     process = kill_resume_md.start(options, parts)
     try:
@@ -23,7 +23,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     finally:
         process.kill()
         process.wait()
-    assert 100 <= kill_resume_md.checkpoint_step(parts) < 1200
+    assert 100 <= kill_resume_md.checkpoint_step(parts) < 700
     options.cache = None  # the compilation cache of the tests is in use already
     for path in (whole, parts):
         kill_resume_md.run(options, path)
