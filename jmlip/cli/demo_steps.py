@@ -30,10 +30,10 @@ class Sizes(NamedTuple):
     """How much of everything; the defaults fit into a few minutes on two cores."""
 
     n_train: int = 400
-    n_test: int = 200
-    every: int = 10  # steps of the engine between frames
+    n_test: int = 150
+    every: int = 15  # steps of the engine between frames
     n_features: int = 32
-    max_epochs: int = 150
+    max_epochs: int = 120
     max_minutes: float = 2.5
     nve_ps: float = 10.0
     nvt_ps: float = 20.0
@@ -50,18 +50,23 @@ split = "blocks"
 kind = "hipnn"
 cutoff = {cutoff}
 n_features = {n_features}
-n_sensitivities = 10
+n_sensitivities = 8
 n_interactions = 2
-max_rank = 1
+n_onsite = 2
+max_rank = 2  # tensor sensitivities: HIP-NN-TS
+initialization = "hippynn"
 
 [loss]
-energy = {{weight = 1.0}}
-forces = {{weight = 20.0}}
+energy = {{weight = 0.5}}
+forces = {{weight = 10.0}}
 
 [optimizer]
 name = "muon"
 learning_rate = 5e-3
 schedule = "cosine"
+warmup_steps = 200
+clip_norm = 10.0
+weight_decay = 0.0
 
 [training]
 batch_size = 8
@@ -146,7 +151,7 @@ def train(system: System, out: Path, sizes: Sizes) -> workflow.Run:
         shutil.rmtree(run_dir, ignore_errors=True)
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
-    return workflow.train(load_config(path), run_dir, command="jmlip demo", resume=resume)
+    return workflow.fit_config(load_config(path), run_dir, command="jmlip demo", resume=resume)
 
 
 def run_md(

@@ -67,7 +67,17 @@ class Prepared(NamedTuple):
 
 
 def train(config: RunConfig, run_dir: Path, *, command: str, resume: bool = False) -> Run:
-    """Train a potential and write its report.
+    """Train a potential and write its report; arguments and errors are those of `fit_config`."""
+    from jmlip.cli.run_report import write_run_report
+
+    run = fit_config(config, run_dir, command=command, resume=resume)
+    write_run_report(run_dir, run)
+    print(f"potential: {run_dir / 'potential'}\nreport: {run_dir / 'report.html'}")
+    return run
+
+
+def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool = False) -> Run:
+    """Train a potential.
 
     Args:
         config: what to do.
@@ -80,8 +90,6 @@ def train(config: RunConfig, run_dir: Path, *, command: str, resume: bool = Fals
         DataError: the data are not what they must be.
         DivergenceError: training left the finite numbers.
     """
-    from jmlip.cli.run_report import write_run_report
-
     with _run_directory(run_dir, resume=resume):
         prepared = prepare(config, command=command)
         print(describe(prepared), flush=True)
@@ -96,10 +104,7 @@ def train(config: RunConfig, run_dir: Path, *, command: str, resume: bool = Fals
         run_dir,
         resume=resume,
     )
-    run = Run(prepared.config, prepared.sets, fitted)
-    write_run_report(run_dir, run)
-    print(f"potential: {run_dir / 'potential'}\nreport: {run_dir / 'report.html'}")
-    return run
+    return Run(prepared.config, prepared.sets, fitted)
 
 
 def prepare(config: RunConfig, *, command: str) -> Prepared:

@@ -36,7 +36,6 @@ def test_demo_from_data_to_report_and_again(tmp_path, capsys, in_this_process, m
         assert len(file["observables/conserved_energy/value"]) == 3
     # data and training are taken up where they ended
     monkeypatch.setattr("jmlip.cli.demo_steps.sample", None)
-    monkeypatch.setattr("jmlip.cli.run_report.write_run_report", lambda *_: None)
     before = (out / "run" / "potential" / "params.safetensors").read_bytes()
     make_data(ALUMINIUM, out / "data", SMALL)
     train(ALUMINIUM, out, SMALL)
