@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from jmlip.core.structure import Structure
 from jmlip.training.plots import COLORS, INK, new_figure, styled
 
-N_BINS = 60
+N_BINS = 32
 
 
 class Distribution(NamedTuple):
@@ -83,7 +83,7 @@ def energy_conservation(
     *,
     drift: float,
 ) -> Figure:
-    """Left what is exchanged, right what is kept, per atom and relative to the start.
+    """Left what is exchanged, right what is kept, per atom and relative to the mean.
 
     Args:
         time_ps: of the frames.
@@ -93,20 +93,17 @@ def energy_conservation(
     """
     figure, axes = new_figure(1, 2, (8.6, 2.9))
     few = slice(None, None, max(1, len(time_ps) // 4000))
-    axes[0, 0].plot(time_ps[few], (potential - potential[0])[few], color=COLORS[0], linewidth=0.6)
-    axes[0, 0].plot(time_ps[few], (total - total[0])[few], color=COLORS[2])
-    axes[0, 0].set(title="Potential (gray) and total energy", ylabel="change, meV/atom")
-    axes[0, 1].plot(time_ps[few], (total - total[0])[few], color=COLORS[2], linewidth=0.6)
-    axes[0, 1].axline((0.0, 0.0), slope=drift, color=INK, linewidth=0.9, linestyle=(0, (3, 2)))
-    axes[0, 1].set(title=f"Total energy: {drift:+.1e} meV/atom/ps", ylabel="change, meV/atom")
+    time_ps, potential, kept = time_ps[few], potential[few], (total - total.mean())[few]
+    axes[0, 0].plot(time_ps, potential - potential.mean(), color=COLORS[0], linewidth=0.6)
+    axes[0, 0].plot(time_ps, kept, color=COLORS[2])
+    axes[0, 0].set(title="Potential (gray) and total energy", ylabel="meV/atom")
+    axes[0, 1].plot(time_ps, kept, color=COLORS[2], linewidth=0.6)
+    middle = (float(time_ps.mean()), 0.0)
+    axes[0, 1].axline(middle, slope=drift, color=INK, linewidth=0.9, linestyle=(0, (3, 2)))
+    axes[0, 1].set(title=f"Total energy: drift {drift:+.1e} meV/atom/ps", ylabel="meV/atom")
     for axis in axes[0]:
         axis.set_xlabel("time, ps")
     return figure
-
-
-def drift(time_ps: Float[np.ndarray, " frames"], total: Float[np.ndarray, " frames"]) -> float:
-    """Least-squares slope of an energy over time, in its unit per picosecond."""
-    return float(np.polynomial.Polynomial.fit(time_ps, total, 1).convert().coef[1])
 
 
 def _bonds(start: Structure) -> dict[str, np.ndarray]:

@@ -119,9 +119,11 @@ def parity(sets: Sequence[Comparison]) -> Figure:
     for k, data in enumerate(sets):
         # test sets are the widest clouds and go to the back; validation, the smallest set, in front
         look = {"color": COLORS[k % len(COLORS)], "zorder": 2.0 if k == 1 else 1.9 - 0.1 * k}
-        _parity_column(axes[:, 0], data.name, look, data.interaction, data.energy_error)
+        error = data.energy_error
+        _parity_column(axes[:, 0], data.name, "meV/atom", look, data.interaction, error)
         forces = data.result.forces_label.ravel()
-        _parity_column(axes[:, 1], data.name, look, forces, data.force_error.ravel())
+        error = data.force_error.ravel()
+        _parity_column(axes[:, 1], data.name, "meV/Å", look, forces, error)
     for axis, title, unit in zip(
         axes[0], ("Energy per atom", "Force components"), ("eV/atom", "eV/Å"), strict=True
     ):
@@ -142,7 +144,7 @@ def parity(sets: Sequence[Comparison]) -> Figure:
 
 
 def _parity_column(
-    axes: np.ndarray, name: str, look: dict, label: np.ndarray, error: np.ndarray
+    axes: np.ndarray, name: str, unit: str, look: dict, label: np.ndarray, error: np.ndarray
 ) -> None:
     if not len(label):
         return
@@ -152,7 +154,7 @@ def _parity_column(
     axes[0].scatter(
         label,
         label + error / 1000.0,
-        label=f"{name}, RMSE {rmse:.3g}",
+        label=f"{name}, RMSE {_short(rmse)} {unit}",
         **points,
     )
     axes[1].scatter(label, error, **points)

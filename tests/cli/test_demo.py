@@ -99,7 +99,7 @@ def test_pictures_draw():
     time_ps = np.linspace(0.0, 1.0, 50)
     potential, total = np.sin(20.0 * time_ps), 1e-3 * np.sin(9.0 * time_ps)
     figure = demo_figures.energy_conservation(time_ps, potential, total, drift=1e-3)
-    assert "+1.0e-03 meV/atom/ps" in figure.axes[1].get_title(loc="left")
+    assert "drift +1.0e-03 meV/atom/ps" in figure.axes[1].get_title(loc="left")
     centers, values = np.linspace(0.0, 1.0, 10), np.ones(10)
     panel = demo_figures.Distribution("C-C", centers, {"a": values, "b": values}, "1/Å")
     assert len(demo_figures.distributions([panel, panel]).axes) == 2
