@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase.filters import FrechetCellFilter
-from ase.optimize import LBFGS
+from ase.optimize import LBFGSLineSearch
 
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
@@ -44,7 +44,8 @@ def relax(
         DivergenceError: no minimum was found in `max_steps`.
 
     References:
-        Broyden-Fletcher-Goldfarb-Shanno with limited memory, as in ase.optimize.LBFGS.
+        Broyden-Fletcher-Goldfarb-Shanno with limited memory, as in ase.optimize.LBFGSLineSearch;
+        without line search it may wander where a network's curvature changes fast.
     """
     if cell and not structure.is_periodic:
         raise ConfigError(
@@ -57,7 +58,7 @@ def relax(
     # ASE annotates its optimizers with less than they take
     target: Any = FrechetCellFilter(atoms) if cell else atoms
     silence: Any = None
-    with LBFGS(target, logfile=silence) as optimizer:
+    with LBFGSLineSearch(target, logfile=silence) as optimizer:
         converged = optimizer.run(fmax=fmax, steps=max_steps)
     if not converged:
         left = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
