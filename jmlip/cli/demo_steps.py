@@ -33,6 +33,8 @@ class Sizes(NamedTuple):
     n_test: int = 150
     every: int = 15  # steps of the engine between frames
     n_features: int = 32
+    n_interactions: int = 2
+    max_rank: int = 2
     max_epochs: int = 120
     max_minutes: float = 2.5
     nve_ps: float = 10.0
@@ -51,9 +53,9 @@ kind = "hipnn"
 cutoff = {cutoff}
 n_features = {n_features}
 n_sensitivities = 8
-n_interactions = 2
+n_interactions = {n_interactions}
 n_onsite = 2
-max_rank = 2  # tensor sensitivities: HIP-NN-TS
+max_rank = {max_rank}  # tensor sensitivities: HIP-NN-TS
 initialization = "hippynn"
 
 [loss]
@@ -142,9 +144,7 @@ def train(system: System, out: Path, sizes: Sizes) -> workflow.Run:
     path, run_dir = out / "config.toml", out / "run"
     text = CONFIG.format(
         cutoff=system.cutoff,
-        n_features=sizes.n_features,
-        max_epochs=sizes.max_epochs,
-        max_minutes=sizes.max_minutes,
+        **sizes._asdict(),
     )
     resume = path.exists() and path.read_text(encoding="utf-8") == text
     if not resume:

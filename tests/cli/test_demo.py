@@ -11,7 +11,17 @@ from jmlip.cli.demo_data import ALUMINIUM, ETHANOL, Trajectory, choose_system, r
 from jmlip.cli.demo_steps import Sizes, make_data, run_demo, train
 from jmlip.data import from_atoms, read
 
-SMALL = Sizes(n_train=10, n_test=4, every=1, n_features=4, max_epochs=2, nve_ps=0.02, nvt_ps=0.02)
+SMALL = Sizes(
+    n_train=10,
+    n_test=4,
+    every=1,
+    n_features=4,
+    n_interactions=1,
+    max_rank=1,
+    max_epochs=2,
+    nve_ps=0.02,
+    nvt_ps=0.02,
+)
 
 
 @pytest.fixture
