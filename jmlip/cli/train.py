@@ -4,6 +4,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+from jmlip.cli.fields import describe_fields
+
 DESCRIPTION = """\
 Train a potential. The run directory receives potential/ (the best on validation), metrics.csv and
 metrics.jsonl, report.html, checkpoints/ and config.toml, the resolved configuration: `jmlip train
@@ -13,7 +15,11 @@ RUN/config.toml --run OTHER` reproduces the run. Paths in a configuration start 
 
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
-        "train", help="train a potential from a TOML configuration", description=DESCRIPTION
+        "train",
+        help="train a potential from a TOML configuration",
+        description=DESCRIPTION,
+        epilog=describe_fields(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="configuration file")
     parser.add_argument(

@@ -1,7 +1,9 @@
 """`jmlip train`: what it leaves, how a run is repeated, continued and refused."""
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,10 +13,15 @@ import tomllib
 import numpy as np
 import pytest
 
+from jmlip.cli.config import DataConfig
 from jmlip.cli.main import INTERRUPTED
 from jmlip.core.checkpoint import read_arrays
 from jmlip.data import read
 from jmlip.factory import load_potential
+from jmlip.models.hipnn import HIPNNConfig
+from jmlip.training.config import LoopConfig
+from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.optimizers import OptimizerConfig
 from tests.cli.molecules import ATOM
 
 
@@ -107,3 +114,12 @@ def test_interrupt_leaves_a_checkpoint_and_says_how_to_continue(folder, tmp_path
     assert process.returncode == INTERRUPTED
     assert err.splitlines()[-1].startswith("error: interrupted; continue with the same command")
     assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_help_names_every_field_with_its_meaning(jmlip):
+    text = jmlip("train", "--help").out
+    for config in (DataConfig, HIPNNConfig, LossConfig, TermConfig, OptimizerConfig, LoopConfig):
+        for field in dataclasses.fields(config):
+            if field.name != "species":
+                assert re.search(rf"^  {field.name} +\S.*\w", text, re.MULTILINE), field.name
+    assert "(0.001) the highest of the run." in text
