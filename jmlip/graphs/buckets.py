@@ -5,7 +5,8 @@ Within a class frames are dealt to batches so that all batches have nearly the s
 who meets whom is drawn anew in every epoch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -17,20 +18,32 @@ _TRIALS = 8  # deals from which the atoms of a bucket are taken
 _SHUFFLE = 0.3  # relative noise on sizes while dealing: mixes batches, keeps them balanced
 
 
-def choose_buckets(
-    frames: Sequence[Frame], *, batch_size: int, max_buckets: int = 3
-) -> tuple[Bucket, ...]:
-    """Few padded sizes for batches of at most `batch_size` of these frames, by growing K.
+class Sizes(NamedTuple):
+    """What must be known of frames to plan batches of them, without the frames."""
+
+    atoms: Int[np.ndarray, " frames"]
+    slots: Int[np.ndarray, " frames"]  # most neighbors of any atom, at least 1
+
+
+def sizes_of(frames: Iterable[Frame]) -> Sizes:
+    """Sizes of frames, which may stream by."""
+    pairs = [(len(frame.species), max(frame.mask.shape[1], 1)) for frame in frames]
+    atoms, slots = np.array(pairs, np.int64).reshape(-1, 2).T
+    return Sizes(atoms, slots)
+
+
+def choose_buckets(sizes: Sizes, *, batch_size: int, max_buckets: int = 3) -> tuple[Bucket, ...]:
+    """Few padded sizes for batches of at most `batch_size` frames of these sizes, by growing K.
 
     The cost of an epoch is the number of pair slots of all its batches. Frames of one size give one
     bucket without padding atoms.
 
     Args:
-        frames: the data, or a fair sample of it.
+        sizes: of the data, or of a fair sample of it.
         batch_size: most real graphs in a batch.
         max_buckets: most sizes, that is, compilations.
     """
-    atoms, slots = _sizes(frames)
+    atoms, slots = sizes
     best, best_cost = _cut(atoms, slots, batch_size, 1)
     for n in range(2, max_buckets + 1):
         cuts, cost = _cut(atoms, slots, batch_size, n)
@@ -58,7 +71,7 @@ def smallest_bucket(frames: Sequence[Frame], buckets: Sequence[Bucket]) -> Bucke
 
 
 def plan_batches(
-    frames: Sequence[Frame],
+    sizes: Sizes,
     buckets: Sequence[Bucket],
     *,
     batch_size: int,
@@ -67,13 +80,13 @@ def plan_batches(
     """Indices of the frames of each batch; every frame stands in exactly one.
 
     Args:
-        frames: what is to be distributed.
+        sizes: of the frames that are to be distributed.
         buckets: from `choose_buckets`.
         batch_size: most frames in a batch; a batch that would need more room than any bucket has is
             split.
         generator: shuffles frames and batches; without it the plan is the same each time.
     """
-    atoms, slots = _sizes(frames)
+    atoms, slots = sizes
     tops = np.unique([bucket.n_slots for bucket in buckets])
     kind = np.searchsorted(tops, slots)  # the last class is that of frames beyond every bucket
     plan: list[np.ndarray] = []
@@ -106,11 +119,6 @@ def deal(
         sums[emptiest] += sizes[row]
     members = np.argsort(owner, kind="stable")
     return np.split(members, np.cumsum(np.bincount(owner, minlength=n_batches))[:-1])
-
-
-def _sizes(frames):
-    atoms = np.array([len(frame.species) for frame in frames])
-    return atoms, np.array([max(frame.mask.shape[1], 1) for frame in frames])
 
 
 def _cut(atoms, slots, batch_size, n_classes):

@@ -18,7 +18,7 @@ from jmlip.core.errors import PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, GraphTensors, Params, PerAtom
 from jmlip.graphs.batching import Bucket, Frame, make_frame, pad_batch
-from jmlip.graphs.buckets import choose_buckets, plan_batches, round_up, smallest_bucket
+from jmlip.graphs.buckets import choose_buckets, plan_batches, round_up, sizes_of, smallest_bucket
 from jmlip.graphs.graph import AtomGraph
 from jmlip.potentials.evaluate import evaluate
 
@@ -163,10 +163,11 @@ def _predict_window(
         require_apart(frame, name)
     # each bucket is a program to compile: few structures are not worth more than one
     n_buckets = min(3, 1 + len(frames) // (4 * batch_size))
-    chosen = choose_buckets(frames, batch_size=batch_size, max_buckets=n_buckets)
+    sizes = sizes_of(frames)
+    chosen = choose_buckets(sizes, batch_size=batch_size, max_buckets=n_buckets)
     buckets = sorted({rounded(bucket) for bucket in chosen})
     pending = []
-    for members in plan_batches(frames, buckets, batch_size=batch_size):
+    for members in plan_batches(sizes, buckets, batch_size=batch_size):
         indices: list[int] = members.tolist()
         batch = [frames[index] for index in indices]
         bucket = smallest_bucket(batch, buckets)

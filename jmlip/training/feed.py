@@ -1,4 +1,9 @@
-"""Structures to padded batches, in an order that follows from seed and epoch alone."""
+"""Structures to padded batches, in an order that follows from seed and epoch alone.
+
+Neighbor lists are made once and kept as long as they fit into a bounded memory; those of the
+structures beyond are made anew whenever a batch needs them. So a set of any size can be trained on
+where the structures themselves come from disk (`jmlip.data.StructureStore`).
+"""
 
 import functools
 from collections.abc import Generator, Sequence
@@ -8,10 +13,13 @@ import numpy as np
 from jaxtyping import Int
 
 from jmlip.core.structure import Structure
-from jmlip.graphs.batching import Bucket, make_frame, pad_batch
-from jmlip.graphs.buckets import choose_buckets, plan_batches, smallest_bucket
+from jmlip.graphs.batching import Bucket, Frame, make_frame, pad_batch
+from jmlip.graphs.buckets import choose_buckets, plan_batches, sizes_of, smallest_bucket
 from jmlip.graphs.graph import Batch
 from jmlip.potentials.potential import Potential
+
+KEPT_BYTES = 2**31
+"""How much memory the kept neighbor lists of one data set may take."""
 
 
 class Fed(NamedTuple):
@@ -25,26 +33,26 @@ class Feed:
     """Batches of a data set.
 
     Args:
-        structures: the data set.
+        structures: the data set; it is read from start to end once, then by index.
         potential: whose species, cutoff and reference energies the graphs are made with.
         dtype: type of vectors and labels.
         seed: the batches of each epoch follow from it.
+        kept_bytes: memory for neighbor lists that are kept.
     """
 
     def __init__(
-        self, structures: Sequence[Structure], potential: Potential, *, dtype: str, seed: int = 0
+        self,
+        structures: Sequence[Structure],
+        potential: Potential,
+        *,
+        dtype: str,
+        seed: int = 0,
+        kept_bytes: int = KEPT_BYTES,
     ):
-        self._cutoff, self._dtype, self._seed = potential.cutoff, np.dtype(dtype).type, seed
-        self._frames = [
-            make_frame(
-                structure,
-                species=potential.species,
-                cutoff=potential.cutoff,
-                reference_energies=potential.reference_energies,
-                dtype=self._dtype,
-            )
-            for structure in structures
-        ]
+        self._structures, self._potential = structures, potential
+        self._dtype, self._seed = np.dtype(dtype).type, seed
+        self._kept: list[Frame] = []  # of the first structures
+        self._sizes = sizes_of(self._make_all(kept_bytes))
         # an epoch asks for its plan at every step
         self._buckets = functools.lru_cache(maxsize=1)(self._choose)
         self._plan = functools.lru_cache(maxsize=1)(self._draw)
@@ -59,21 +67,43 @@ class Feed:
         for indices in self._plan(epoch, batch_size)[start:]:
             yield Fed(self._pad(indices, buckets), indices)
 
-    def all_batches(self, batch_size: int) -> list[Batch]:
+    def all_batches(self, batch_size: int) -> Generator[Batch, None, None]:
         """Every structure once, the same batches each time."""
         buckets = self._buckets(batch_size)
-        plan = plan_batches(self._frames, buckets, batch_size=batch_size)
-        return [self._pad(indices, buckets) for indices in plan]
+        for indices in plan_batches(self._sizes, buckets, batch_size=batch_size):
+            yield self._pad(indices, buckets)
+
+    def _make_all(self, kept_bytes: int) -> Generator[Frame, None, None]:
+        room = kept_bytes
+        for structure in self._structures:
+            frame = self._make(structure)
+            room -= sum(x.nbytes for x in frame if isinstance(x, np.ndarray))
+            if room >= 0:
+                self._kept.append(frame)
+            yield frame
+
+    def _make(self, structure: Structure) -> Frame:
+        return make_frame(
+            structure,
+            species=self._potential.species,
+            cutoff=self._potential.cutoff,
+            reference_energies=self._potential.reference_energies,
+            dtype=self._dtype,
+        )
+
+    def _frame(self, index: int) -> Frame:
+        kept = index < len(self._kept)
+        return self._kept[index] if kept else self._make(self._structures[index])
 
     def _choose(self, batch_size: int) -> tuple[Bucket, ...]:
-        return choose_buckets(self._frames, batch_size=batch_size)
+        return choose_buckets(self._sizes, batch_size=batch_size)
 
     def _draw(self, epoch: int, batch_size: int) -> list[Int[np.ndarray, " members"]]:
         generator = np.random.default_rng([self._seed, epoch])
         buckets = self._buckets(batch_size)
-        return plan_batches(self._frames, buckets, batch_size=batch_size, generator=generator)
+        return plan_batches(self._sizes, buckets, batch_size=batch_size, generator=generator)
 
     def _pad(self, indices: Int[np.ndarray, " members"], buckets: tuple[Bucket, ...]) -> Batch:
-        frames = [self._frames[i] for i in indices]
+        frames = [self._frame(i) for i in indices.tolist()]
         bucket = smallest_bucket(frames, buckets)
-        return pad_batch(frames, bucket, cutoff=self._cutoff, dtype=self._dtype)
+        return pad_batch(frames, bucket, cutoff=self._potential.cutoff, dtype=self._dtype)

@@ -136,7 +136,7 @@ def _make_trainer(
         step=step,
         compare=compare,
         train=Feed(train, potential, dtype=dtype, seed=config.training.seed),
-        validation=Feed(validation, potential, dtype=dtype).all_batches(config.training.batch_size),
+        validation=Feed(validation, potential, dtype=dtype),
         state=init_state(params, optimizer),
         records=Records(run_dir, columns(config)),
         display=display,

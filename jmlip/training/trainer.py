@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +58,7 @@ class Trainer:
     step: Step
     compare: Callable[[Params, Batch], Residuals]
     train: Feed
-    validation: Sequence[Batch]
+    validation: Feed
     state: TrainState
     records: Records
     display: Display
@@ -241,7 +241,8 @@ class Trainer:
         self._show(end_of_epoch=True)
 
     def _validate(self) -> Validation:
-        return validate(self.compare, self.state.average, self.validation, self.config)
+        batches = self.validation.all_batches(self.config.training.batch_size)
+        return validate(self.compare, self.state.average, batches, self.config)
 
     def _select(self, validation: Validation) -> None:
         course, selected = self.course, validation.selected

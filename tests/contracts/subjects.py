@@ -18,6 +18,7 @@ class Subject(NamedTuple):
     name: str
     make: Callable[[], Potential]
     in_factory: bool = True
+    smooth: bool = False  # also the derivative of forces is continuous at the cutoff
 
     def __str__(self) -> str:
         return self.name
@@ -49,5 +50,6 @@ def _potential(kind: str, model) -> Potential:
 SUBJECTS = (
     Subject("lennard-jones", _lennard_jones, in_factory=False),
     Subject("hipnn-rank0", _hipnn(max_rank=0, n_interactions=1)),
+    Subject("hipnn-rank1", _hipnn(max_rank=1, cutoff_function="smooth"), smooth=True),
     Subject("hipnn-rank2", _hipnn(max_rank=2, n_interactions=2, initialization="hippynn")),
 )
