@@ -15,6 +15,9 @@ from jaxtyping import Bool, Float, Int
 from jmlip.core.errors import DataError
 from jmlip.core.types import HostCell, HostVectors
 
+_DIRECT = 100
+"""Atoms of an open structure up to which trying all pairs is faster than any search."""
+
 _SEARCH_MARGIN = 1e-6
 """Relative; vesin finds a little more than asked, so that its rounding never decides."""
 
@@ -49,6 +52,10 @@ def neighbors(
     """
     positions, cell = np.asarray(positions, np.float64), np.asarray(cell, np.float64)
     pbc = np.asarray(pbc, bool)
+    if not np.isfinite(positions).all():
+        raise DataError("positions must be finite, found NaN or infinity; the run has diverged.")
+    if len(positions) <= _DIRECT and not pbc.any():
+        return _all_pairs(positions, cutoff)
     wrapped, box, turns = _wrap(positions, cell, pbc, cutoff)
     search = vesin.NeighborList(
         cutoff=cutoff * (1.0 + _SEARCH_MARGIN), full_list=True, sorted=False, n_threads=1
@@ -66,10 +73,19 @@ def neighbors(
     return Neighbors(receivers[order], senders[order], shifts[order], vectors[order], reverse)
 
 
+def _all_pairs(positions, cutoff):
+    vectors = positions[None] - positions[:, None]  # [receiver, sender]
+    near = np.einsum("ijc,ijc->ij", vectors, vectors) < cutoff * cutoff
+    np.fill_diagonal(near, False)
+    receivers, senders = np.nonzero(near)
+    place = np.empty(near.shape, np.int64)
+    place[near] = np.arange(len(receivers))
+    shifts = np.zeros((len(receivers), 3), np.int64)
+    return Neighbors(receivers, senders, shifts, vectors[near], place[senders, receivers])
+
+
 def _wrap(positions, cell, pbc, cutoff):
     """Positions inside a full-rank box, the box, and by how many lattice vectors each was moved."""
-    if not np.isfinite(positions).all():
-        raise DataError("positions must be finite, found NaN or infinity; the run has diverged.")
     box = cell.copy()
     if not pbc.all():  # any complement will do; an orthonormal one makes coordinates lengths
         box[~pbc] = np.linalg.svd(cell[pbc])[2][pbc.sum() :] if pbc.any() else np.eye(3)

@@ -30,8 +30,10 @@ def random_system(generator):
 
 
 @pytest.mark.parametrize("part", range(6))
-def test_pairs_are_those_of_ase(part):
+def test_pairs_are_those_of_ase(part, monkeypatch):
     """Exactly; no pair of these systems lies within rounding of the cutoff."""
+    if part % 2:  # small open structures by the search as well
+        monkeypatch.setattr("jmlip.ops.neighbors._DIRECT", 0)
     generator = np.random.default_rng(part)
     for _ in range(SYSTEMS // 6):
         positions, cell, pbc, cutoff = random_system(generator)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jmlip.data import StructureStore, write_store
+from jmlip.graphs.batching import make_frame
 from jmlip.training.feed import Feed
 
 
@@ -29,20 +30,19 @@ def test_what_is_kept_in_memory_changes_nothing(store, clusters, untrained, kept
     assert all(same(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_only_structures_beyond_the_kept_ones_are_read_again(store, untrained):
-    read = []
-
-    class Watched(list):
-        def __getitem__(self, index):
-            read.append(index)
-            return super().__getitem__(index)
-
-    feed = Feed(Watched(store), untrained, dtype="float32", kept_bytes=15_000)
+def test_only_frames_beyond_the_kept_ones_are_made_again(clusters, untrained, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "jmlip.training.feed.make_frame",
+        lambda structure, **options: made.append(structure) or make_frame(structure, **options),
+    )
+    feed = Feed(clusters, untrained, dtype="float32", kept_bytes=15_000)
+    assert len(made) == 40
     for _ in feed.epoch(0, 8):
         pass
-    n_kept = 40 - len(read)
-    assert 5 < n_kept < 35
-    assert sorted(read) == list(range(n_kept, 40))
+    again = {id(structure) for structure in made[40:]}
+    assert 10 < len(made[40:]) == len(again) < 30
+    assert again == {id(structure) for structure in clusters[-len(again) :]}
 
 
 def test_every_epoch_has_every_structure_once_in_another_order(clusters, untrained):
