@@ -1,7 +1,10 @@
 """Train HIP-NN on acetylacetone at 300 K, score it, and print the table of the README.
 
     python experiments/acac/run.py rank2 --seeds 0 1 2     train, evaluate, keep the potentials
-    python experiments/acac/run.py --table                 print the table from results.json
+    python experiments/acac/run.py --ablations             search.toml with one change each
+    python experiments/acac/run.py --table                 print the tables from results.json
+
+A run that was interrupted goes on where it stopped; one that is in results.json is only scored.
 
 The data (dataset_acac of github.com/davkovacs/BOTNet-datasets) are looked for in the folder
 that --data names, else in $JMLIP_DATA/acac, else in ../shared/data/acac.
@@ -11,7 +14,7 @@ import argparse
 import json
 import os
 import shutil
-import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +24,28 @@ from jmlip.cli.main import main as jmlip_command
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
+CONFIGS = ["rank0", "rank1", "rank2"]
 COLUMNS = ("300 K energy", "300 K force", "600 K energy", "600 K force")
 
 
 def train(name: str, config: str, seed: int, data: Path, runs: Path, changes: list[str]) -> dict:
-    run = runs / f"{name}-seed{seed}"
+    run = runs / f"{name.replace(' ', '-')}-seed{seed}"
     files = {"train": "train_300K.xyz", "test": "test_300K.xyz"}
     sets = [f"data.{key}={data / value}" for key, value in files.items()]
     sets += [f"data.split_seed={seed}", f"training.seed={seed}", *changes]
     command = ["train", str(HERE / f"{config}.toml"), "--run", str(run), "--resume"]
-    begin = time.perf_counter()
     check(jmlip_command([*command, *(word for change in sets for word in ("--set", change))]))
-    minutes = (time.perf_counter() - begin) / 60.0
     scores = evaluate(run / "potential", data, run / "scores.json")
-    n_parameters = jmlip.load_potential(run / "potential").n_parameters
-    return {"name": name, "seed": seed, "minutes": minutes, "parameters": n_parameters, **scores}
+    if config != "search":
+        kept = HERE / "potentials" / run.name
+        shutil.copytree(run / "potential", kept, dirs_exist_ok=True)
+    return {
+        "name": name,
+        "seed": seed,
+        "minutes": json.loads((run / "summary.json").read_text())["minutes"],
+        "parameters": jmlip.load_potential(run / "potential").n_parameters,
+        **scores,
+    }
 
 
 def evaluate(potential: Path, data: Path, out: Path) -> dict:
@@ -64,16 +74,17 @@ def record(result: dict) -> None:
     )
 
 
-def table() -> str:
+def table(names: list[str]) -> str:
     rows = json.loads(RESULTS.read_text())
     lines = ["| run | seeds | parameters | " + " | ".join(f"{c}" for c in COLUMNS) + " | minutes |"]
     lines.append("|" + "---|" * (len(COLUMNS) + 4))
-    for name in dict.fromkeys(row["name"] for row in rows):
+    for name in names:
         group = [row for row in rows if row["name"] == name]
-        cells = [spread([row[column] for row in group]) for column in COLUMNS]
-        minutes = f"{np.mean([row['minutes'] for row in group]):.0f}"
-        head = [name, str(len(group)), f"{group[0]['parameters']:,}"]
-        lines.append("| " + " | ".join([*head, *cells, minutes]) + " |")
+        if group:
+            cells = [spread([row[column] for row in group]) for column in COLUMNS]
+            minutes = f"{np.mean([row['minutes'] for row in group]):.0f}"
+            head = [name, str(len(group)), f"{group[0]['parameters']:,}"]
+            lines.append("| " + " | ".join([*head, *cells, minutes]) + " |")
     return "\n".join(lines)
 
 
@@ -87,26 +98,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("config", nargs="?", choices=["rank0", "rank1", "rank2"])
+    parser.add_argument("config", nargs="?", choices=CONFIGS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/acac"))
-    parser.add_argument("--name", help="row of the table; the configuration's name unless given")
-    parser.add_argument("--set", nargs="+", default=[], help="section.key=value, for ablations")
+    parser.add_argument("--ablations", nargs="*", metavar="NAME", help="all, or those named")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     root = Path(os.environ.get("JMLIP_DATA", HERE.parents[1] / ".." / "shared" / "data"))
     data = (options.data or root / "acac").resolve()
+    ablations = tomllib.loads((HERE / "ablations.toml").read_text())
     for seed in options.seeds if options.config else ():
-        name = options.name or options.config
-        record(train(name, options.config, seed, data, options.runs, options.set))
-        if name == options.config:
-            kept = HERE / "potentials" / f"{name}-seed{seed}"
-            shutil.copytree(
-                options.runs / f"{name}-seed{seed}" / "potential", kept, dirs_exist_ok=True
-            )
+        record(train(options.config, options.config, seed, data, options.runs, []))
+    for name in () if options.ablations is None else options.ablations or ablations:
+        record(train(name, "search", 0, data, options.runs, ablations[name]))
     if options.table:
-        print(table())
+        print(table(CONFIGS), table(list(ablations)), sep="\n\n")
 
 
 if __name__ == "__main__":
