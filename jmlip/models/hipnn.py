@@ -68,10 +68,10 @@ class HIPNNConfig:
     species: tuple[int, ...]
     cutoff: float = 6.5
     n_features: int = 64
-    n_sensitivities: int = 20
+    n_sensitivities: int = 8
     n_interactions: int = 2
     n_onsite: int = 3
-    max_rank: int = 1
+    max_rank: int = 2
     r_low: float = 0.75
     r_high: float = 5.5
     cusp: float = 1.0e-6

@@ -64,15 +64,15 @@ class OptimizerConfig:
         ConfigError: a value is out of range, or is given where another choice makes it meaningless.
     """
 
-    name: Literal["adam", "amsgrad", "adamw", "muon"] = "adam"
-    learning_rate: float = 1.0e-3
+    name: Literal["adam", "amsgrad", "adamw", "muon"] = "muon"
+    learning_rate: float = 5.0e-3
     b1: float = 0.9
     b2: float = 0.999
     momentum: float | None = None
     weight_decay: float | None = None
     clip_norm: float | None = None
-    schedule: Literal["constant", "cosine", "exponential", "plateau"] = "constant"
-    warmup_steps: int = 0
+    schedule: Literal["constant", "cosine", "exponential", "plateau"] = "cosine"
+    warmup_steps: int = 100
     final_fraction: float | None = None
     plateau_patience: int | None = None
     plateau_factor: float | None = None

@@ -30,7 +30,9 @@ def small_graph(cutoff, dtype=np.float32):
 )
 def test_parameter_counts_are_those_of_the_paper(n_features, printed):
     """Lubbers 2018, table 2: five species, 20 sensitivities, 2 interactions, 3 on-site layers."""
-    model = HIPNN(HIPNNConfig(species=SPECIES, n_features=n_features, max_rank=0))
+    model = HIPNN(
+        HIPNNConfig(species=SPECIES, n_features=n_features, n_sensitivities=20, max_rank=0)
+    )
     _, graph = small_graph(6.5)
     shapes = jax.eval_shape(model.init, jax.random.key(0), graph)
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) + len(SPECIES) == printed
@@ -38,7 +40,8 @@ def test_parameter_counts_are_those_of_the_paper(n_features, printed):
 
 @pytest.mark.parametrize(("n_onsite", "n_features", "printed"), [(0, 20, 10725), (3, 40, 59445)])
 def test_parameter_counts_of_the_trajectory_models(n_onsite, n_features, printed):
-    config = HIPNNConfig(species=(1, 6, 8), n_features=n_features, n_onsite=n_onsite, max_rank=0)
+    sizes = {"n_features": n_features, "n_onsite": n_onsite}
+    config = HIPNNConfig(species=(1, 6, 8), max_rank=0, n_sensitivities=20, **sizes)
     shapes = jax.eval_shape(HIPNN(config).init, jax.random.key(0), small_graph(6.5)[1])
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) + 3 == printed
 

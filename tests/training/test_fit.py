@@ -19,7 +19,7 @@ from jmlip.training.loop import fit
 
 BASE = {
     "loss": {"energy": {"kind": "rmse+mae"}, "forces": {"kind": "rmse+mae"}},
-    "optimizer": {"learning_rate": 0.01},
+    "optimizer": {"learning_rate": 0.01, "schedule": "constant", "warmup_steps": 0},
     "training": {"batch_size": 8, "max_epochs": 3, "ema_decay": 0.9},
 }
 

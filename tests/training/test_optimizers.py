@@ -99,9 +99,9 @@ def test_weight_decay_acts_on_matrices_only(name):
 @pytest.mark.parametrize(
     ("fields", "step", "progress", "expected"),
     [
-        ({}, 10, 0.9, 1.0),
-        ({"warmup_steps": 4}, 0, 0.0, 0.25),
-        ({"warmup_steps": 4}, 3, 0.0, 1.0),
+        ({"schedule": "constant"}, 10, 0.9, 1.0),
+        ({"schedule": "constant", "warmup_steps": 4}, 0, 0.0, 0.25),
+        ({"schedule": "constant", "warmup_steps": 4}, 3, 0.0, 1.0),
         ({"schedule": "cosine", "final_fraction": 0.2}, 9, 0.5, 0.6),
         ({"schedule": "cosine", "final_fraction": 0.2}, 9, 1.0, 0.2),
         ({"schedule": "exponential", "final_fraction": 0.01}, 9, 0.5, 0.1),
@@ -109,7 +109,7 @@ def test_weight_decay_acts_on_matrices_only(name):
     ],
 )
 def test_schedules(fields, step, progress, expected):
-    config = OptimizerConfig(learning_rate=1.0, **fields)
+    config = OptimizerConfig(learning_rate=1.0, **{"warmup_steps": 0, **fields})
     assert learning_rate(config, step=step, progress=progress) == pytest.approx(expected)
 
 
@@ -119,9 +119,12 @@ def test_schedules(fields, step, progress, expected):
         ({"learning_rate": 0.0}, "optimizer.learning_rate must be positive"),
         ({"b1": 1.0}, "optimizer.b1 must be at least 0 and below 1"),
         ({"clip_norm": -1.0}, "optimizer.clip_norm must be positive"),
-        ({"weight_decay": 0.1}, "weight_decay has no meaning with name = 'adam'"),
-        ({"momentum": 0.9}, "momentum has no meaning with name = 'adam'"),
-        ({"final_fraction": 0.1}, "final_fraction has no meaning with schedule = 'constant'"),
+        ({"name": "adam", "weight_decay": 0.1}, "weight_decay has no meaning with name = 'adam'"),
+        ({"name": "adam", "momentum": 0.9}, "momentum has no meaning with name = 'adam'"),
+        (
+            {"schedule": "constant", "final_fraction": 0.1},
+            "final_fraction has no meaning with schedule = 'constant'",
+        ),
         (
             {"schedule": "cosine", "plateau_patience": 3},
             "plateau_patience has no meaning with schedule = 'cosine'",

@@ -17,7 +17,7 @@ def controls(rate=0.01):
 
 def start(spring, *, ema_decay=0.0, loss=LOSS):
     apply_fn, params = spring
-    optimizer = make_optimizer(OptimizerConfig())
+    optimizer = make_optimizer(OptimizerConfig(name="adam"))
     compilations = Compilations()
     step = make_step(
         apply_fn,
