@@ -12,17 +12,7 @@ from jmlip.core.structure import Structure
 from jmlip.graphs.batching import Bucket, make_frame, pad_batch
 from jmlip.graphs.graph import sum_over_atoms
 from jmlip.potentials.evaluate import evaluate
-from tests.contracts.subjects import CUTOFF, REFERENCE_ENERGIES, SPECIES, SUBJECTS
-
-
-@pytest.fixture(scope="module", params=SUBJECTS, ids=str)
-def subject(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def potential(subject):
-    return subject.make()
+from tests.contracts.subjects import CUTOFF, REFERENCE_ENERGIES, SPECIES
 
 
 @pytest.fixture(scope="module")

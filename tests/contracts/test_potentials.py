@@ -20,22 +20,12 @@ from jmlip.potentials.evaluate import atomic_virials, evaluate, hessian_vector_p
 from jmlip.potentials.positions import make_position_energy
 from jmlip.potentials.potential import save_potential
 from jmlip.potentials.predict import Prediction
-from tests.contracts.subjects import CUTOFF, REFERENCE_ENERGIES, SPECIES, SUBJECTS
+from tests.contracts.subjects import CUTOFF, REFERENCE_ENERGIES, SPECIES
 
 STEP = 1e-4  # angstrom, and as strain: central differences, error about STEP^2 of the value
 DIFFERENCE = {"rtol": 1e-6, "atol": 1e-7}
 SAME = {"rtol": 1e-11, "atol": 1e-11}  # float64, other order of sums
 SINGLE = 1e-4  # float32 against float64, relative to the largest
-
-
-@pytest.fixture(scope="module", params=SUBJECTS, ids=str)
-def subject(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def potential(subject):
-    return subject.make()
 
 
 def molecule() -> Structure:
