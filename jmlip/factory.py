@@ -8,15 +8,19 @@ import flax.linen as nn
 
 from jmlip.core.config import from_dict, unknown
 from jmlip.core.errors import ConfigError, PotentialError
+from jmlip.models.ani import ANI, ANIConfig
 from jmlip.models.hipnn import HIPNN, HIPNNConfig
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.storage import read_parameters, read_potential_files
 
-MODELS: Mapping[str, tuple[type[nn.Module], type]] = {"hipnn": (HIPNN, HIPNNConfig)}
+MODELS: Mapping[str, tuple[type[nn.Module], type]] = {
+    "ani": (ANI, ANIConfig),
+    "hipnn": (HIPNN, HIPNNConfig),
+}
 
 
 def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
-    """The model `kind` ("hipnn") with a configuration given as plain values.
+    """The model `kind` (a key of `MODELS`) with a configuration given as plain values.
 
     Raises:
         ConfigError: unknown kind or key (the nearest valid one is named), or a value out of range.

@@ -41,6 +41,13 @@ def _hipnn(**config) -> Callable[[], Potential]:
     return lambda: _potential("hipnn", make_model("hipnn", values))
 
 
+def _ani(**config) -> Callable[[], Potential]:
+    sizes = {"hidden": [8, 6], "radial_shifts": 5, "angular_sections": 3, "angular_shifts": 2}
+    widths = {"radial_eta": 4.0, "angular_eta": 2.0, "angular_zeta": 4.0}
+    values = {"species": SPECIES, "cutoff": CUTOFF, **sizes, **widths, **config}
+    return lambda: _potential("ani", make_model("ani", values))
+
+
 def _potential(kind: str, model) -> Potential:
     return initial_potential(
         kind, model, key=jax.random.key(7), reference_energies=REFERENCE_ENERGIES
@@ -49,6 +56,7 @@ def _potential(kind: str, model) -> Potential:
 
 SUBJECTS = (
     Subject("lennard-jones", _lennard_jones, in_factory=False),
+    Subject("ani", _ani(angular_cutoff=3.6)),
     Subject("hipnn-rank0", _hipnn(max_rank=0, n_interactions=1)),
     Subject("hipnn-rank1", _hipnn(max_rank=1, cutoff_function="smooth"), smooth=True),
     Subject("hipnn-rank2", _hipnn(max_rank=2, n_interactions=2, initialization="hippynn")),
