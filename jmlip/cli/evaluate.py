@@ -3,8 +3,12 @@
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jmlip.cli import options as kinds
+
+if TYPE_CHECKING:
+    from jmlip.training.evaluation import EvaluationResult
 
 DESCRIPTION = """\
 Errors of a potential on labelled data: energies in total and per atom, force components, stress.
@@ -58,10 +62,15 @@ def run(options: argparse.Namespace) -> None:
     errors = {}
     for path, structures in sets.items():
         result = evaluate_set(potential, structures, dtype=options.dtype, align=options.align)
-        errors[path] = {name: result.metrics[name] for name in COLUMNS if name in result.metrics}
+        errors[path] = shown(result)
     if options.json is not None:
         write_json(options.json, errors)
     print_table(errors)
+
+
+def shown(result: "EvaluationResult") -> dict[str, float | int]:
+    """The errors of a table, by name."""
+    return {name: result.metrics[name] for name in COLUMNS if name in result.metrics}
 
 
 def print_table(errors: Mapping[str, Mapping[str, float]]) -> None:

@@ -13,13 +13,15 @@ def add_parser(subparsers) -> None:
         description="Relax positions (and the cell) until no force exceeds a bound, in float64.",
     )
     kinds.add_potential(parser)
-    parser.add_argument("start", type=Path, metavar="START", help="structure to start from")
+    parser.add_argument(
+        "start", type=Path, metavar="START", help="structure to start from; the last of the file"
+    )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="FILE",
-        help="relaxed structure, a format of ASE by its ending",
+        help="relaxed structure, extended XYZ: must end in .xyz or .extxyz",
     )
     parser.add_argument("--cell", action="store_true", help="relax the cell too, at zero pressure")
     parser.add_argument(

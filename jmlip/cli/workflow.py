@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jmlip.cli.config import DataConfig, RunConfig, to_toml
-from jmlip.core.checkpoint import whole_file
+from jmlip.core.checkpoint import whole_file, write_json
 from jmlip.core.config import config_hash, to_dict
 from jmlip.core.errors import ConfigError, DataError, JmlipError
 from jmlip.core.structure import Structure
@@ -68,10 +68,14 @@ class Prepared(NamedTuple):
 
 def train(config: RunConfig, run_dir: Path, *, command: str, resume: bool = False) -> Run:
     """Train a potential and write its report; arguments and errors are those of `fit_config`."""
+    from jmlip.cli.evaluate import print_table, shown
     from jmlip.cli.run_report import write_run_report
 
     run = fit_config(config, run_dir, command=command, resume=resume)
-    write_run_report(run_dir, run)
+    comparisons = write_run_report(run_dir, run)
+    errors = {comparison.name: shown(comparison.result) for comparison in comparisons}
+    write_json(run_dir / "errors.json", errors)
+    print_table(errors)
     print(f"potential: {run_dir / 'potential'}\nreport: {run_dir / 'report.html'}")
     return run
 
@@ -160,6 +164,9 @@ def resolve(config: RunConfig, statistics: Statistics) -> RunConfig:
     """The configuration with everything filled in that follows from the data."""
     plain = to_dict(_model_config(config, statistics.species, statistics.shortest_distance))
     del plain["species"]
+    if config.data.reference == "isolated-atoms" and "energy_shift" not in config.model_fields:
+        # the energy of binding is a constant that training need not find first
+        plain["energy_shift"] = round(statistics.energy_per_atom_mean or 0.0, 4)
     loss = config.loss or default_loss(statistics)
     return dataclasses.replace(config, model={"kind": config.kind, **plain}, loss=loss)
 
@@ -208,11 +215,24 @@ def untrained_potential(config: RunConfig, statistics: Statistics, *, command: s
 def describe(prepared: Prepared) -> str:
     """What is about to be trained, in two lines."""
     config, sets, potential, _ = prepared
+    note = _undetermined(potential.statistics, config.data.reference)
     tests = "".join(f", {len(s)} in {name}" for name, s in sets.tests.items())
     return (
         f"data: {len(sets.train)} structures to train on, {len(sets.validation)} to validate"
         f"{tests}\nmodel: {config.kind}, {potential.n_parameters} parameters, cutoff "
-        f"{potential.cutoff} angstrom"
+        f"{potential.cutoff} angstrom{note}"
+    )
+
+
+def _undetermined(statistics: Mapping[str, Any], reference: str) -> str:
+    """A warning where least squares cannot tell the elements' energies apart."""
+    species, n = len(statistics["species"]), statistics["n_compositions"]
+    if reference != "least-squares" or n >= species:
+        return ""
+    return (
+        f"\nnote: {n} composition{'s' if n > 1 else ''} of {species} elements determine no energy "
+        "of a single element; energies of other compositions, and of fragments, mean nothing. For "
+        'those, give isolated atoms: data.reference = "isolated-atoms".'
     )
 
 

@@ -31,6 +31,11 @@ def frames(path: Path, options: LabelOptions) -> Iterator[Callable[[], RawFrame]
         DataError: no molecule, no level chosen among several, or shapes that disagree.
     """
     with _open(path) as file:
+        if "h5md" in file:
+            raise DataError(
+                f"{path} is an H5MD trajectory, which MDAnalysis and h5py read; for jmlip, write "
+                "trajectories to .xyz."
+            )
         groups = _molecules(file)
         if not groups:
             raise DataError(f"{path} must hold groups with 'coordinates', found none.")

@@ -190,6 +190,8 @@ def _row(row: Any) -> RawFrame:
 
 
 def _format(path: Path) -> str:
+    if (path / "config.json").is_file():
+        raise DataError(f"{path} is a potential, and a file of structures is needed here.")
     if path.is_file():
         with _guard(lambda: path.open("rb"), f"cannot read {path}") as file:
             start = file.read(8)

@@ -62,6 +62,11 @@ class Calculator(AseCalculator):
         *,
         skin: float = 0.5,
     ):
+        if not isinstance(potential, Potential):
+            raise TypeError(
+                f"Calculator takes a Potential, found {type(potential).__name__}; load it with "
+                "jmlip.load_potential."
+            )
         if dtype not in ("float32", "float64"):
             raise ConfigError(f"dtype must be 'float32' or 'float64', found {dtype!r}.")
         if not skin >= 0.0:

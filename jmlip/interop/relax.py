@@ -33,7 +33,7 @@ def relax(
 
     Args:
         potential: gives energy, forces and stress.
-        structure: where to start; velocities and labels are dropped.
+        structure: where to start; velocities, labels and `info` are dropped.
         cell: relax the lattice vectors too, at zero stress.
         fmax: largest force that may remain on an atom, eV / angstrom; with `cell` also the bound of
             ASE's FrechetCellFilter on the forces on the cell.
@@ -52,7 +52,9 @@ def relax(
             "to relax the cell, the structure must be periodic in three directions, found pbc "
             f"{structure.pbc.tolist()}; relax the positions only."
         )
-    atoms = to_atoms(structure.replace(velocities=None, energy=None, forces=None, stress=None))
+    atoms = to_atoms(
+        structure.replace(velocities=None, energy=None, forces=None, stress=None, info={})
+    )
     atoms.calc = Calculator(potential, dtype="float64")
     initial_energy = float(atoms.get_potential_energy())
     # ASE annotates its optimizers with less than they take

@@ -127,6 +127,6 @@ def _require_free(out: Path, *, restart: bool) -> None:
         raise ConfigError(f"{out} has no checkpoint to restart from; choose another name.")
     if out.exists() or restart_directory(out).exists():
         raise ConfigError(
-            f"{out} must not exist yet, and it or its checkpoint does; continue it with restart, "
-            "or choose another name."
+            f"{out} must not exist yet, and it or its checkpoint does; go on with it "
+            "(--restart), or choose another name."
         )

@@ -44,6 +44,7 @@ class ANIConfig:
         angular_start: the first of them, angstrom.
         angular_sections: number of angles, the odd multiples of pi / (2 sections).
         hidden: widths of the hidden layers.
+        energy_shift: initial interaction energy of an atom, eV; what the last biases start at.
         cutoff_function: "cosine_squared" as published (cos^2(x / 2) is (1 + cos x) / 2), or
             "smooth" (all derivatives continuous).
 
@@ -63,6 +64,7 @@ class ANIConfig:
     angular_start: float = 0.9
     angular_sections: int = 8
     hidden: tuple[int, ...] = (128, 112, 96)
+    energy_shift: float = 0.0
     cutoff_function: CutoffName = "cosine_squared"
 
     def __post_init__(self):
@@ -119,7 +121,8 @@ class ElementNetworks(nn.Module):
         latent = x
         for i, width in enumerate([*self.config.hidden, 1], start=1):
             weight = self.param(f"kernel_{i}", kernel, (n_species, x.shape[-1], width))
-            bias = self.param(f"bias_{i}", initializers.zeros, (n_species, width))
+            start = self.config.energy_shift if i > len(self.config.hidden) else 0.0
+            bias = self.param(f"bias_{i}", initializers.constant(start), (n_species, width))
             latent, x = x, jnp.einsum("sai,sio->sao", x, weight) + bias[:, None]
             if i <= len(self.config.hidden):
                 x = jax.nn.celu(x, 0.1)

@@ -60,6 +60,8 @@ class HIPNNConfig:
         initialization: "paper" (Glorot uniform; energy layers start at sigma_E 10^-2n) or "hippynn"
             (Glorot normal over whole tensors; energy layers start at 10^-2, 10^-4, 10^-8).
         energy_scale: sigma_E, eV; multiplies every energy layer.
+        energy_shift: initial interaction energy of an atom, eV; what the first energy layer's bias
+            starts at.
 
     Raises:
         ValueError: a value is out of range.
@@ -78,6 +80,7 @@ class HIPNNConfig:
     cutoff_function: CutoffName = "cosine_squared"
     initialization: Literal["paper", "hippynn"] = "paper"
     energy_scale: float = 1.0
+    energy_shift: float = 0.0
 
     def __post_init__(self):
         for name in ("n_features", "n_sensitivities", "n_interactions"):
@@ -218,8 +221,13 @@ def _energy_layer(config: HIPNNConfig, n: int) -> nn.Dense:
     else:
         factor = 10.0 ** -(2**n)
         kernel = bias = _torch_uniform(config.n_features)
-    scaled = lambda initialize: lambda *arguments: factor * initialize(*arguments)
-    return nn.Dense(1, kernel_init=scaled(kernel), bias_init=scaled(bias), name=f"energy_{n}")
+    shift = config.energy_shift / config.energy_scale if n == 1 else 0.0
+    return nn.Dense(
+        1,
+        kernel_init=lambda *arguments: factor * kernel(*arguments),
+        bias_init=lambda *arguments: shift + factor * bias(*arguments),
+        name=f"energy_{n}",
+    )
 
 
 def _torch_uniform(n_inputs: int) -> Initializer:

@@ -99,6 +99,17 @@ def hessian_vector_product(
     return -change
 
 
+def hessian(apply_fn: ApplyFn, params: Params, graph: AtomGraph) -> Float[Array, "atoms 3 atoms 3"]:
+    """H = d^2 E / dR dR at fixed cell, eV / angstrom^2: one Hessian product for each coordinate.
+
+    Rows and columns of padding atoms are 0. Evaluate it in float64 for vibrations.
+    """
+    n_atoms = len(graph.nodes.species)
+    basis = jnp.eye(3 * n_atoms, dtype=graph.edges.vector.dtype).reshape(-1, n_atoms, 3)
+    product = lambda direction: hessian_vector_product(apply_fn, params, graph, direction)
+    return jax.vmap(product)(basis).reshape(n_atoms, 3, n_atoms, 3)
+
+
 def _pair_forces(
     apply_fn: ApplyFn, params: Params, graph: AtomGraph
 ) -> tuple[PairVectors, AtomicOutput]:

@@ -123,7 +123,7 @@ class Potential:
             PotentialError: an element is not known, atoms lie on top of each other, or a result is
                 not finite.
         """
-        for structure in structures:
+        for structure in _structures(structures):
             self.species_index(structure)
         return predict(
             self.model,
@@ -135,6 +135,17 @@ class Potential:
             dtype=dtype,
             batch_size=batch_size,
         )
+
+
+def _structures(structures: Any) -> Sequence[Structure]:
+    if isinstance(structures, Structure | str | Path) or not all(
+        isinstance(structure, Structure) for structure in structures[:1]
+    ):
+        raise TypeError(
+            f"predict takes a list of Structure, found {type(structures).__name__}; read files with "
+            "jmlip.read, convert ASE's Atoms with jmlip.data.from_atoms, put one structure in [ ]."
+        )
+    return structures
 
 
 def initial_potential(

@@ -174,7 +174,11 @@ def _regular_file(directory: Path, name: str) -> Path:
     try:
         status = path.lstat()
     except OSError as cause:
-        raise PotentialError(f"{directory} is not a whole potential: {name} is missing.") from cause
+        inside = directory / "potential"
+        hint = f" Did you mean {inside}?" if inside.is_dir() else ""
+        raise PotentialError(
+            f"{directory} is not a whole potential: {name} is missing.{hint}"
+        ) from cause
     if not stat.S_ISREG(status.st_mode):
         raise PotentialError(f"{path} must be a regular file; links are not followed.")
     return path

@@ -27,7 +27,7 @@ class Status:
         parts = [
             f"epoch {self.epoch}/{self.max_epochs}",
             f"loss {_number(self.loss, '.4g')}",
-            f"force RMSE {_number(self.forces_rmse, '.1f')} meV/Å",
+            f"validation force RMSE {_number(self.forces_rmse, '.1f')} meV/Å",
             f"{_number(self.structures_per_s, '.0f')} structures/s",
             f"ETA {_duration(self.eta_s)}",
         ]

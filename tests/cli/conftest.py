@@ -45,4 +45,4 @@ def potential(folder) -> Path:
 @pytest.fixture
 def without_report(monkeypatch):
     """Drawing takes longer than training here, and is tested where reports are."""
-    monkeypatch.setattr("jmlip.cli.run_report.write_run_report", lambda *_: None)
+    monkeypatch.setattr("jmlip.cli.run_report.write_run_report", lambda *_: [])

@@ -26,6 +26,7 @@ energy = {weight = 1.0}
 forces = {weight = 1.0}
 
 [optimizer]
+name = "adam"
 learning_rate = 2e-2
 schedule = "cosine"
 

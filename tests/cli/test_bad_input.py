@@ -90,7 +90,7 @@ CASES = {
     "ensemble unknown": Case(NVE + " --ensemble npt", 2, "langevin"),
     "thermostat option in NVE": Case(NVE + " --tau-fs 100", 2, "tau_fs"),
     "thermostat without temperature": Case(
-        "md {p} {d} --ensemble csvr --timestep-fs 1 --steps 1 --out {t}/o.xyz", 2, "temperature_K"
+        "md {p} {d} --ensemble csvr --timestep-fs 1 --steps 1 --out {t}/o.xyz", 2, "needs a temperature"
     ),
     "trajectory of no format": Case(NVE.replace("o.xyz", "o.traj"), 2, ".h5md"),
     "trajectory below a file": Case(NVE.replace("{t}/o.xyz", "{d}/o.xyz"), 1, "hydrogen.xyz"),

@@ -16,7 +16,7 @@ from jmlip.core.structure import Structure
 from jmlip.factory import load_potential
 from jmlip.graphs.batching import Bucket, exact_bucket, make_frame, pad_batch
 from jmlip.graphs.device_neighbors import allocate
-from jmlip.potentials.evaluate import atomic_virials, evaluate, hessian_vector_product
+from jmlip.potentials.evaluate import atomic_virials, evaluate, hessian, hessian_vector_product
 from jmlip.potentials.positions import make_position_energy
 from jmlip.potentials.potential import save_potential
 from jmlip.potentials.predict import Prediction
@@ -215,6 +215,16 @@ def test_hessian_products_are_differences_of_forces(derivatives, name, predictio
     expected = (below - above) / (2.0 * STEP)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(derivatives[name][2], expected, rtol=1e-5, atol=1e-5 * scale)
+
+
+def test_hessian_is_symmetric_and_holds_its_products(x64, potential, derivatives):
+    compute = jax.jit(hessian, static_argnums=0)
+    found = compute(potential.apply, double(potential), graph_of_both(padded=False))
+    full = np.asarray(found).reshape(36, 36)
+    np.testing.assert_allclose(full, full.T, atol=1e-9 * np.abs(full).max())
+    direction = np.concatenate(list(DIRECTION.values())).ravel()
+    expected = np.concatenate([products for _, _, products in derivatives.values()]).ravel()
+    np.testing.assert_allclose(full @ direction, expected, rtol=1e-8, atol=1e-8)
 
 
 def test_order_of_atoms_does_not_matter(predictions, prediction, name):

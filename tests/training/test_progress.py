@@ -16,7 +16,7 @@ def status():
     return status
 
 
-TEXT = "epoch 3/10  loss 0.125  force RMSE 42.0 meV/Å  512 structures/s  ETA 1:02:05"
+TEXT = "epoch 3/10  loss 0.125  validation force RMSE 42.0 meV/Å  512 structures/s  ETA 1:02:05"
 
 
 def test_without_a_terminal_epochs_are_plain_lines_now_and_then(status, capsys):
@@ -49,7 +49,7 @@ def test_on_a_terminal_a_bar_shows_the_same_numbers(status):
 
 def test_numbers_that_are_not_known_are_dashes(capsys):
     Lines(Console(stderr=True, soft_wrap=True)).update(Status())
-    assert "loss -  force RMSE - meV/Å  - structures/s  ETA -" in capsys.readouterr().err
+    assert "loss -  validation force RMSE - meV/Å  - structures/s  ETA -" in capsys.readouterr().err
 
 
 def test_the_first_interrupt_waits_and_the_second_does_not():
