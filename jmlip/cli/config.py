@@ -67,6 +67,8 @@ class DataConfig:
         fraction = self.validation_fraction
         if fraction is not None and not 0.0 < fraction < 1.0:
             raise ConfigError(f"data.validation_fraction must be between 0 and 1, got {fraction}.")
+        if self.split_seed < 0:
+            raise ConfigError(f"data.split_seed must be at least 0, got {self.split_seed}.")
         if self.n_train is not None and self.n_train < 1:
             raise ConfigError(f"data.n_train must be at least 1, got {self.n_train}.")
         if (self.reference == "isolated-atoms") != (self.isolated_atoms is not None):

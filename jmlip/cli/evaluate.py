@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
     from jmlip.training.evaluation import evaluate_set
 
     labels = kinds.label_options(options)
+    _require_no_input(options)
     use_compilation_cache()
     potential = load_potential(options.potential)
     sets = {path: read(path, **labels) for path in options.data}
@@ -66,6 +67,17 @@ def run(options: argparse.Namespace) -> None:
     if options.json is not None:
         write_json(options.json, errors)
     print_table(errors)
+
+
+def _require_no_input(options: argparse.Namespace) -> None:
+    """Refuse to write errors over what they are computed from."""
+    from jmlip.core.errors import ConfigError
+
+    if options.json is None:
+        return
+    out, inputs = options.json.resolve(), [Path(path).resolve() for path in options.data]
+    if out in inputs or Path(options.potential).resolve() in out.parents:
+        raise ConfigError(f"--json must not overwrite an input, found {options.json}.")
 
 
 def shown(result: "EvaluationResult") -> dict[str, float | int]:

@@ -24,15 +24,19 @@ def add_parser(subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from jmlip.core.errors import ConfigError
     from jmlip.data import is_store
 
     path = options.path
+    labels = kinds.label_options(options)
+    if any(labels.values()) and (path.suffix == ".toml" or (path.is_dir() and not is_store(path))):
+        raise ConfigError(f"names and units of labels mean nothing for {path}, which holds none.")
     if path.suffix == ".toml":
         lines = describe_config(path)
     elif path.is_dir() and not is_store(path):
         lines = describe_potential(path)
     else:
-        lines = describe_data(path, kinds.label_options(options))
+        lines = describe_data(path, labels)
     print("\n".join(lines))
 
 
@@ -145,4 +149,6 @@ def _range(name: str, unit: str, structures: Sequence) -> str:
 
 def _aligned(facts: dict[str, str]) -> list[str]:
     width = max(map(len, facts))
-    return [f"{name:<{width}}  {value}" for name, value in facts.items()]
+    # a potential may come from a stranger: what it says of itself must not steer the terminal
+    printable = lambda text: "".join(c if c.isprintable() else "?" for c in text)
+    return [f"{name:<{width}}  {printable(value)}" for name, value in facts.items()]

@@ -50,6 +50,8 @@ def run(options: argparse.Namespace) -> None:
 
     if options.out.suffix not in (".xyz", ".extxyz"):
         raise ConfigError(f"--out must end in .xyz or .extxyz, found {options.out.name!r}.")
+    if options.out.exists():
+        raise ConfigError(f"--out must not exist yet, and {options.out} does; choose another name.")
     use_compilation_cache()
     potential = load_potential(options.potential)
     (start,) = read(options.start, index=-1)

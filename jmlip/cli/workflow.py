@@ -98,8 +98,7 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
         prepared = prepare(config, command=command)
         print(describe(prepared), flush=True)
         if not (run_dir / "config.toml").exists():  # a resumed run has it
-            with whole_file(run_dir / "config.toml") as partial:
-                partial.write_text(to_toml(to_dict(prepared.config)), encoding="utf-8")
+            write_config(run_dir, prepared.config)
     fitted = fit(
         prepared.potential,
         prepared.sets.train,
@@ -108,14 +107,24 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
         run_dir,
         resume=resume,
     )
+    # a resumed run may have been given a later end
+    write_config(run_dir, prepared.config)
     return Run(prepared.config, prepared.sets, fitted)
+
+
+def write_config(run_dir: Path, config: RunConfig) -> None:
+    """Write the resolved configuration of a run."""
+    with whole_file(run_dir / "config.toml") as partial:
+        partial.write_text(to_toml(to_dict(config)), encoding="utf-8")
 
 
 def prepare(config: RunConfig, *, command: str) -> Prepared:
     """Read the data, complete the configuration from them, and make the initial potential."""
     sets = read_sets(config.data)
     if config.data.forces_are_gradients is None:
-        _require_forces(sets.train)
+        _require_forces(sets.train, "training")
+        if config.data.validation is not None:
+            _require_forces(sets.validation, "validation")
     species = species_of(sets.train)
     reference = _reference_energies(config.data, sets.train, species)
     cutoff = _model_config(config, species, None).cutoff
@@ -319,14 +328,14 @@ def _reference_energies(
     return reference_energies_least_squares(structures, species)
 
 
-def _require_forces(structures: Sequence[Structure]) -> None:
+def _require_forces(structures: Sequence[Structure], name: str) -> None:
     """Refuse forces that are gradients by the evidence of the data."""
     if not any(s.forces is not None for s in structures):
         return
     found = check_force_sign(structures)
     if found.verdict == "gradients":
         raise DataError(
-            "forces must be -dE/dR, but those of the training set look like +dE/dR (slope of "
+            f"forces must be -dE/dR, but those of the {name} set look like +dE/dR (slope of "
             f"energy differences on their work {found.energy_slope:+.2f}); set "
             "data.forces_are_gradients = true, or false if they are forces all the same."
         )

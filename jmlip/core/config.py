@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import reprlib
 import sys
 import tomllib
@@ -205,8 +206,12 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
         if abs(value) > sys.float_info.max:
             raise ConfigError(f"{where} must be a finite number, found a number too large.")
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} must be a finite number, found {value}.")
     if hint is Any:
         return value
+    if isinstance(value, int) and abs(value) > sys.maxsize:
+        raise ConfigError(f"{where} must be a number of at most 64 bits, found a larger one.")
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         found = type(value).__name__
         raise ConfigError(

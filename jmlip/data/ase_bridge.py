@@ -1,14 +1,19 @@
 """`Structure` to `ase.Atoms` and back, labels included."""
 
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.data.labels import PER_ATOM_RESULTS, LabelOptions, LabelReader, RawFrame
 from jmlip.data.units import Units
+
+_LASTING = ("masses", "tags", "initial_magmoms", "initial_charges")
 
 
 def from_atoms(atoms: Atoms) -> Structure:
@@ -69,9 +74,34 @@ def to_atoms(structure: Structure) -> Atoms:
     return atoms
 
 
+def require_free(structure: Structure, what: str) -> None:
+    """Refuse a structure with fixed atoms where they would move.
+
+    Raises:
+        ConfigError: some atom is fixed.
+    """
+    mask = structure.info.get("arrays", {}).get("move_mask")
+    if mask is not None and not np.all(mask):
+        raise ConfigError(
+            f"{what} moves every atom, and the start structure fixes "
+            f"{int(np.sum(~np.all(np.reshape(mask, (structure.n_atoms, -1)), axis=1)))}; remove "
+            "its constraints (move_mask), or use ASE with jmlip.Calculator."
+        )
+
+
+def lasting(structure: Structure) -> dict[str, Any]:
+    """The `info` that stays true when the atoms move: per-atom arrays that are no results."""
+    arrays = structure.info.get("arrays", {})
+    kept = {name: arrays[name] for name in _LASTING if name in arrays}
+    return {"arrays": kept} if kept else {}
+
+
 def raw_frame(atoms: Atoms) -> RawFrame:
     """What an `ase.Atoms` holds, its calculator's results taken as they are."""
     arrays = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
+    if atoms.constraints:  # as ASE writes them to extended XYZ, for `require_free`
+        fixed = [c.get_indices() for c in atoms.constraints if hasattr(c, "get_indices")]
+        arrays["move_mask"] = ~np.isin(np.arange(len(atoms)), np.concatenate([*fixed, []]))
     return RawFrame(
         species=atoms.numbers,
         positions=atoms.positions,

@@ -29,6 +29,8 @@ _SEPARATOR = re.compile(r"[\s,]+")
 _BOOLEANS = {"T": True, "F": False, "true": True, "false": False, "True": True, "False": False}
 _BOOLEANS |= {"TRUE": True, "FALSE": False}
 _TENSORS = frozenset({"Lattice", "virial", "stress"})
+_GEOMETRY = ("Lattice", "pbc", "Properties")
+_LOWER = {key.lower(): key for key in _GEOMETRY}
 _ASE_NAMES = {"pos": "positions", "Z": "numbers", "species": "symbols", "charge": "charges"}
 _ATOM_RESULTS = PER_ATOM_RESULTS | {"forces", "energies"}
 _FRAME_RESULTS = frozenset(all_properties) - _ATOM_RESULTS
@@ -49,7 +51,7 @@ def frames(path: Path) -> Iterator[Callable[[], RawFrame]]:
 
 def _open(path: Path) -> Any:
     if get_compression(str(path))[1] is None:
-        return path.open(encoding="utf-8")
+        return path.open(encoding="utf-8-sig")
     return open_with_compression(str(path), "rt")
 
 
@@ -59,7 +61,7 @@ def _cut(line: str, file: Iterator[str]) -> tuple[str, list[str]]:
             f"a frame must begin with the number of its atoms, found {line.strip()[:40]!r}; "
             "check the count of the frame before."
         )
-    n = int(line)
+    n = int(line[:20])
     lines = list(islice(file, n + 1))
     if len(lines) <= n:
         raise DataError(
@@ -71,6 +73,9 @@ def _cut(line: str, file: Iterator[str]) -> tuple[str, list[str]]:
 
 def _parse(comment: str, rows: list[str]) -> RawFrame:
     info = parse_comment(comment)
+    for key in info:
+        if key not in _GEOMETRY and key.lower() in _LOWER:
+            raise DataError(f"{_LOWER[key.lower()]} must be written so, found {key}.")
     lattice, pbc = info.pop("Lattice", None), info.pop("pbc", None)
     columns = _columns(rows, info.pop("Properties", None))
     species = _species(columns)
@@ -102,6 +107,10 @@ def parse_comment(line: str) -> dict[str, Any]:
     if not _PLAIN_COMMENT.fullmatch(line):
         return key_val_str_to_dict(line.strip())
     pairs = _PAIR.findall(line)
+    keys = [key for key, _, _ in pairs]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(f"a key may be given once in a comment line, found {twice} twice.")
     return {key: _value(key, quoted or bare) for key, quoted, bare in pairs}
 
 

@@ -9,6 +9,7 @@ from ase.optimize import LBFGSLineSearch
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
 from jmlip.data import from_atoms, to_atoms
+from jmlip.data.ase_bridge import lasting, require_free
 from jmlip.interop.ase import Calculator
 from jmlip.potentials.potential import Potential
 
@@ -33,7 +34,8 @@ def relax(
 
     Args:
         potential: gives energy, forces and stress.
-        structure: where to start; velocities, labels and `info` are dropped.
+        structure: where to start; velocities, labels, and the `info` that belongs to
+            this geometry, are dropped.
         cell: relax the lattice vectors too, at zero stress.
         fmax: largest force that may remain on an atom, eV / angstrom; with `cell` also the bound of
             ASE's FrechetCellFilter on the forces on the cell.
@@ -47,13 +49,16 @@ def relax(
         Broyden-Fletcher-Goldfarb-Shanno with limited memory, as in ase.optimize.LBFGSLineSearch;
         without line search it may wander where a network's curvature changes fast.
     """
+    require_free(structure, "a relaxation")
     if cell and not structure.is_periodic:
         raise ConfigError(
             "to relax the cell, the structure must be periodic in three directions, found pbc "
             f"{structure.pbc.tolist()}; relax the positions only."
         )
     atoms = to_atoms(
-        structure.replace(velocities=None, energy=None, forces=None, stress=None, info={})
+        structure.replace(
+            velocities=None, energy=None, forces=None, stress=None, info=lasting(structure)
+        )
     )
     atoms.calc = Calculator(potential, dtype="float64")
     initial_energy = float(atoms.get_potential_energy())

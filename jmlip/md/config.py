@@ -64,9 +64,7 @@ class MDConfig:
                     f"{', '.join(only_for)}); leave it out."
                 )
         if self.ensemble != "nve" and self.temperature_K is None:
-            raise ConfigError(
-                f"ensemble {self.ensemble!r} needs a temperature; set it (--temperature-K)."
-            )
+            raise ConfigError(f"ensemble {self.ensemble!r} needs temperature_K (--temperature-K).")
         for name in ("timestep_fs", "friction_per_ps", "tau_fs", "skin", "chunk_seconds"):
             _require_positive(name, getattr(self, name))
         if self.ensemble != "nve":

@@ -11,6 +11,8 @@ from jmlip.analysis.lines import RunningLine
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors
+from jmlip.data.ase_bridge import require_free
+from jmlip.graphs.batching import make_frame
 from jmlip.md import forces
 from jmlip.md.chunk import AdvanceFn, Record, make_advance, make_record
 from jmlip.md.config import MDConfig
@@ -21,11 +23,16 @@ from jmlip.md.state import EXPLODED, MAX_DISPLACEMENT, MAX_TEMPERATURE_K, OVERFL
 from jmlip.md.trajectory import open_trajectory
 from jmlip.md.velocities import initial_momenta, masses
 from jmlip.potentials.potential import Potential
+from jmlip.potentials.predict import require_apart
 
 FIRST_CHUNK = 10
 """Steps of the first chunk, from which the length of the next is estimated."""
 FRAMES_PER_CHUNK = 1000
 BYTES_PER_CHUNK = 1 << 26
+
+
+LEAST_RESOLUTION = 5.0e-5
+"""Angstrom; coarser positions give wrong forces without a sign of it."""
 
 
 class Run:
@@ -67,7 +74,18 @@ class Run:
 
         Raises:
             DivergenceError: the potential gives no finite forces for the start structure.
+            ConfigError: atoms are fixed, or so far from the origin that they lose digits.
+            PotentialError: atoms lie on top of each other.
         """
+        require_free(self.structure, "dynamics")
+        _require_resolved(self.structure, self.config.dtype)
+        frame = make_frame(
+            self.structure,
+            species=self.potential.species,
+            cutoff=self.potential.cutoff,
+            reference_energies=self.potential.reference_energies,
+        )
+        require_apart(frame, "the start structure")
         self.state = jax.jit(self._init)(*self._start())
         self.n_compilations += 1
         if not np.isfinite(self.state.dynamics.force).all():
@@ -197,4 +215,14 @@ class Run:
             f"dynamics must stay finite, and in step {self.step + 1} {found}; {self.out} ends with "
             "the last good frame: relax the start structure, take a shorter time step, or train "
             "the potential on such structures."
+        )
+
+
+def _require_resolved(structure: Structure, dtype: str) -> None:
+    """Refuse positions that the precision of the run cannot tell apart well enough."""
+    farthest = float(np.abs(structure.positions).max())
+    if farthest * np.finfo(dtype).eps > LEAST_RESOLUTION:
+        raise ConfigError(
+            f"in {dtype}, positions must lie within {LEAST_RESOLUTION / np.finfo(dtype).eps:.0f} "
+            f"angstrom of the origin, found {farthest:.4g}; move the structure, or choose float64."
         )

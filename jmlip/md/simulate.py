@@ -6,6 +6,8 @@ Where chunks begin and end has no influence on the numbers, so a run that was ki
 again, at any moment, gives the trajectory of one that was not.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,8 @@ import jax
 from rich.console import Console
 
 from jmlip.core import units
-from jmlip.core.errors import ConfigError
+from jmlip.core.errors import ConfigError, JmlipError
+from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
 from jmlip.md.config import MDConfig
 from jmlip.md.frames import structure_of
@@ -50,6 +53,8 @@ class MDResult(NamedTuple):
 
     def summary(self) -> str:
         """The figures in two lines."""
+        if not self.n_steps:
+            return f"0 steps made; mean temperature {self.mean_temperature_K:.1f} K"
         return (
             f"{self.n_steps} steps in {self.seconds:.1f} s: {self.ns_per_day:.3g} ns/day, "
             f"{self.us_per_atom_step:.3g} \N{MICRO SIGN}s/atom/step, "
@@ -91,6 +96,7 @@ def simulate(
     require_known_suffix(out)
     _require_free(out, restart=restart)
     with (
+        _only_run(restart_directory(out)),
         jax.enable_x64(config.dtype == "float64"),
         progress_bar(config.n_steps, enabled=progress) as show,
     ):
@@ -104,6 +110,23 @@ def simulate(
     if progress:
         Console(stderr=True, highlight=False, soft_wrap=True).print(result.summary())
     return result
+
+
+@contextlib.contextmanager
+def _only_run(directory: Path) -> Iterator[None]:
+    """Hold the directory of the checkpoint; leave none where nothing was begun."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JmlipError(
+            f"cannot write {directory}: {error.strerror or error}; choose another place."
+        ) from error
+    try:
+        with only_writer(directory):
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # only if empty
 
 
 def _result(run: Run) -> MDResult:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jmlip.core.errors import JmlipError
 from jmlip.core.structure import Structure
+from jmlip.data.ase_bridge import lasting
 from jmlip.data.writing import extended_xyz
 from jmlip.md.trajectory import OBSERVABLES, Frames
 
@@ -56,8 +57,7 @@ class XYZWriter:
             values = getattr(frames, name)
             if values is not None and name != "potential_energy":
                 info[name] = float(values[k])
-        if "arrays" in self._structure.info:
-            info["arrays"] = self._structure.info["arrays"]
+        info |= lasting(self._structure)
         return self._structure.replace(
             positions=frames.positions[k],
             velocities=frames.velocities[k],

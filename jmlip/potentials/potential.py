@@ -142,8 +142,9 @@ def _structures(structures: Any) -> Sequence[Structure]:
         isinstance(structure, Structure) for structure in structures[:1]
     ):
         raise TypeError(
-            f"predict takes a list of Structure, found {type(structures).__name__}; read files with "
-            "jmlip.read, convert ASE's Atoms with jmlip.data.from_atoms, put one structure in [ ]."
+            f"predict takes a list of Structure, found {type(structures).__name__}; read files "
+            "with jmlip.read, convert ASE's Atoms with jmlip.data.from_atoms, and put one structure "
+            "in [ ]."
         )
     return structures
 

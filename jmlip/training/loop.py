@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jmlip.core.checkpoint import write_json
 from jmlip.core.config import to_dict
 from jmlip.core.errors import ConfigError
+from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
 from jmlip.core.types import Params
 from jmlip.data.hashing import data_hash
@@ -75,12 +76,13 @@ def fit(
     if not resume:
         _require_no_run(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    remove_partial(run_dir)
     with (
+        only_writer(run_dir),
         jax.enable_x64(config.training.dtype == "float64"),
         deferred_interrupts() as interrupt,
         make_display(progress) as display,
     ):
+        remove_partial(run_dir)
         trainer = _make_trainer(
             potential, train, validation, config, run_dir, begun, display, interrupt
         )

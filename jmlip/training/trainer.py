@@ -109,6 +109,11 @@ class Trainer:
         reason = None
         while reason is None:
             reason = self._ended() or self._epoch()
+        if self.course.step and self.course.skipped == self.course.step:
+            raise DivergenceError(
+                f"training must make finite steps, and none of {self.course.step} was; lower "
+                "optimizer.learning_rate or the weights of the loss, or look at the labels."
+            )
         self._checkpoint()
         if reason == "max_minutes":
             # after the checkpoint: a resumed run goes on as if this look had not been taken

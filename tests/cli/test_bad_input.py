@@ -42,6 +42,19 @@ def change(assignment: str, message: str, code: int = 2) -> Case:
 
 
 CASES = {
+    # outputs that would replace inputs
+    "errors over data": Case("evaluate {p} {d} --json {d}", 2, "must not overwrite an input"),
+    "errors over a potential": Case(
+        "evaluate {p} {d} --json {p}/config.json", 2, "must not overwrite an input"
+    ),
+    "relaxed over the start": Case("relax {p} {d} --out {d}", 2, "must not exist yet"),
+    "labels of a configuration": Case("info {c} --energy-key E", 2, "mean nothing"),
+    "structures from a potential": Case("evaluate {p} {p}", 1, "is a potential"),
+    # numbers that are none
+    "infinite rate": change("optimizer.learning_rate=inf", "must be a finite number"),
+    "infinite weight": change("loss.forces.weight=inf", "must be a finite number"),
+    "number of 100 bits": change("training.seed=1267650600228229401496703205376", "64 bits"),
+    "negative seed of the split": change("data.split_seed=-1", "at least 0"),
     # files of data
     "data absent": Case("evaluate {p} {t}/no.xyz", 1, "no such file"),
     "data is a directory": Case("evaluate {p} {t}", 1, ""),
@@ -90,7 +103,9 @@ CASES = {
     "ensemble unknown": Case(NVE + " --ensemble npt", 2, "langevin"),
     "thermostat option in NVE": Case(NVE + " --tau-fs 100", 2, "tau_fs"),
     "thermostat without temperature": Case(
-        "md {p} {d} --ensemble csvr --timestep-fs 1 --steps 1 --out {t}/o.xyz", 2, "needs a temperature"
+        "md {p} {d} --ensemble csvr --timestep-fs 1 --steps 1 --out {t}/o.xyz",
+        2,
+        "needs temperature_K",
     ),
     "trajectory of no format": Case(NVE.replace("o.xyz", "o.traj"), 2, ".h5md"),
     "trajectory below a file": Case(NVE.replace("{t}/o.xyz", "{d}/o.xyz"), 1, "hydrogen.xyz"),

@@ -78,7 +78,7 @@ def test_none_is_left_out():
         ({"name": "x", "inner": {"kind": "c"}}, "inner.kind must be one of 'a', 'b', found 'c'"),
         ({"name": "x", "inner": {"kind": ["a"]}}, "inner.kind must be one of"),
         ({"name": "x", "inner": {"width": -1.0}}, "width must be positive"),
-        ({"name": "x", "inner": {"width": float("nan")}}, "width must be positive"),
+        ({"name": "x", "inner": {"width": float("nan")}}, "width must be a finite number"),
         ({"name": "x", "weights": [1.0]}, "weights must be a table"),
         ({"name": "x", "weights": {"energy": "big"}}, "weights.energy must be of type float"),
         ([], "must be a section"),

@@ -230,6 +230,27 @@ def test_free_energy_is_the_energy_only_where_there_is_no_other(tmp_path):
     assert read(path, energy_key="free_energy")[0].energy == -2.0
 
 
+@pytest.mark.parametrize(
+    ("comment", "message"),
+    [
+        ('lattice="3 0 0 0 3 0 0 0 3"', "Lattice must be written so, found lattice"),
+        ('Lattice="3 0 0 0 3 0 0 0 3" PBC="T T T"', "pbc must be written so, found PBC"),
+        ("energy=-1 energy=-5", "found energy twice"),
+    ],
+)
+def test_comments_that_would_be_misread_are_refused(tmp_path, comment, message):
+    path = tmp_path / "a.xyz"
+    path.write_text(f"1\n{comment}\nH 0 0 0\n")
+    with pytest.raises(DataError, match=message):
+        read(path)
+
+
+def test_a_byte_order_mark_is_no_count(tmp_path):
+    path = tmp_path / "a.xyz"
+    path.write_text("1\n\nH 0 0 0\n", encoding="utf-8-sig")
+    assert read(path)[0].formula == "H"
+
+
 def test_labels_may_be_missing_in_some_frames(tmp_path):
     path = tmp_path / "mixed.xyz"
     path.write_text(

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from ase import units as ase_units
 from ase.calculators.lj import LennardJones
+from ase.constraints import FixAtoms
 from ase.md.verlet import VelocityVerlet
 
 from jmlip.core.errors import ConfigError, DivergenceError, JmlipError, PotentialError
+from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
-from jmlip.data import read, to_atoms
+from jmlip.data import from_atoms, read, to_atoms
 from jmlip.graphs import device_neighbors
 from jmlip.md.config import MDConfig
 from jmlip.md.simulate import simulate
@@ -130,9 +132,48 @@ def test_an_explosion_is_reported_with_its_step(tmp_path, nans_allowed):
         go(thrown, config, out, restart=True)
 
 
-def test_a_start_without_finite_forces_is_refused(tmp_path, nans_allowed):
+def test_fixed_atoms_are_refused(tmp_path):
+    atoms = to_atoms(crystal())
+    atoms.set_constraint(FixAtoms([0, 3]))
+    ase.io.write(tmp_path / "start.extxyz", atoms)
+    for start in (from_atoms(atoms), read(tmp_path / "start.extxyz")[0]):
+        with pytest.raises(ConfigError, match="the start structure fixes 2"):
+            go(start, NVE, tmp_path / "t.xyz")
+    assert not (tmp_path / "t.xyz.restart").exists()
+
+
+def test_positions_that_lose_digits_are_refused(tmp_path):
+    far = crystal().replace(positions=crystal().positions + 1.0e4)
+    with pytest.raises(ConfigError, match="within 419 angstrom of the origin"):
+        go(far, NVE, tmp_path / "t.xyz")
+    result = go(far, with_(NVE, dtype="float64"), tmp_path / "t.xyz")
+    near = go(crystal(), with_(NVE, dtype="float64"), tmp_path / "near.xyz")
+    moved = result.structure.positions - 1.0e4
+    np.testing.assert_allclose(moved, near.structure.positions, atol=1e-7)
+
+
+def test_two_runs_do_not_write_one_trajectory(tmp_path):
+    go(crystal(), NVE, tmp_path / "t.xyz")
+    before = (tmp_path / "t.xyz").read_bytes()
+    with (
+        only_writer(tmp_path / "t.xyz.restart"),
+        pytest.raises(ConfigError, match="being written by another process"),
+    ):
+        go(crystal(), with_(NVE, n_steps=200), tmp_path / "t.xyz", restart=True)
+    assert (tmp_path / "t.xyz").read_bytes() == before
+
+
+def test_labels_of_the_start_are_not_carried_along(tmp_path):
+    arrays = {"dft_forces": np.ones((31, 3)), "tags": np.arange(31)}
+    go(crystal().replace(info={"arrays": arrays, "angle": 4.2}), NVE, tmp_path / "t.xyz")
+    last = read(tmp_path / "t.xyz")[-1]
+    assert set(last.info["arrays"]) == {"tags"}
+    assert "angle" not in last.info
+
+
+def test_atoms_on_top_of_each_other_are_refused(tmp_path, nans_allowed):
     on_top = Structure(species=[6, 6], positions=np.zeros((2, 3)))
-    with pytest.raises(DivergenceError, match="finite forces for the start structure"):
+    with pytest.raises(PotentialError, match="atoms 0 and 1 of the start structure 0 angstrom"):
         go(on_top, NVE, tmp_path / "t.xyz")
 
 

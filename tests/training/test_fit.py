@@ -12,6 +12,7 @@ import pytest
 
 from jmlip.core.config import from_dict
 from jmlip.core.errors import ConfigError, DivergenceError, JmlipError
+from jmlip.core.lock import only_writer
 from jmlip.potentials.storage import read_parameters, read_potential_files
 from jmlip.training import trainer
 from jmlip.training.config import TrainingConfig
@@ -109,6 +110,21 @@ def test_stopping_by_the_clock_and_going_on_ends_with_the_same_bits(fitted, tmp_
     sizes = [int(row["batch_size"]) for row in tables[0]]
     assert sizes[0] == 8
     assert sizes == sorted(sizes)
+
+
+def test_two_processes_do_not_write_one_run(fitted, tmp_path):
+    (tmp_path / "run").mkdir()
+    with (
+        only_writer(tmp_path / "run"),
+        pytest.raises(ConfigError, match="being written by another process"),
+    ):
+        fitted(training(max_epochs=1))
+
+
+def test_a_run_without_a_finite_step_fails(fitted, monkeypatch):
+    loss = {"energy": {"weight": 1e30}, "forces": {"weight": 1e30}}
+    with jax.debug_nans(False), pytest.raises(DivergenceError, match="and none of 4 was"):
+        fitted(config(loss=loss, training={"max_epochs": 1, "max_skipped": 10}))
 
 
 def test_more_epochs_after_the_end_are_those_of_a_longer_run(fitted):
