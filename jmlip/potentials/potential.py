@@ -143,8 +143,8 @@ def _structures(structures: Any) -> Sequence[Structure]:
     ):
         raise TypeError(
             f"predict takes a list of Structure, found {type(structures).__name__}; read files "
-            "with jmlip.read, convert ASE's Atoms with jmlip.data.from_atoms, and put one structure "
-            "in [ ]."
+            "with jmlip.read, convert ASE's Atoms with jmlip.data.from_atoms, and put a single "
+            "structure in [ ]."
         )
     return structures
 
