@@ -168,7 +168,7 @@ def learning_rate(
         scale: product of the reductions by the plateau.
 
     Example:
-        >>> config = OptimizerConfig(learning_rate=0.1, schedule="cosine", final_fraction=0.1)
+        >>> config = OptimizerConfig(learning_rate=0.1, warmup_steps=0, final_fraction=0.1)
         >>> [round(learning_rate(config, step=0, progress=p), 3) for p in (0.0, 0.5, 1.0)]
         [0.1, 0.055, 0.01]
     """
