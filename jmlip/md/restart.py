@@ -15,7 +15,7 @@ import numpy as np
 
 from jmlip.core.checkpoint import load_arrays, read_json, save_arrays, write_json
 from jmlip.core.config import config_hash, to_dict
-from jmlip.core.errors import JmlipError
+from jmlip.core.errors import ConfigError, JmlipError
 from jmlip.core.structure import Structure
 from jmlip.md.config import MDConfig
 from jmlip.md.state import MDState
@@ -94,7 +94,8 @@ def load_checkpoint(trajectory: Path, identity: dict[str, str], *, like: MDState
         like: a state of the same run, or its shapes; sizes of the neighbor list may differ.
 
     Raises:
-        JmlipError: it is damaged, of another format, or of another run.
+        ConfigError: it is of another run.
+        JmlipError: it is damaged, or of another format.
     """
     directory = restart_directory(trajectory)
     content = read_json(directory / "restart.json")
@@ -105,7 +106,7 @@ def load_checkpoint(trajectory: Path, identity: dict[str, str], *, like: MDState
         )
     for name, value in identity.items():
         if content["identity"].get(name) != value:
-            raise JmlipError(
+            raise ConfigError(
                 f"a restart must use the {name} that {trajectory} was begun with, and this is "
                 "another; use the same, or write to another file."
             )

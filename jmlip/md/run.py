@@ -101,8 +101,9 @@ class Run:
         """Go back to the last checkpoint, and cut the trajectory there.
 
         Raises:
-            ConfigError: the run has already gone further than is asked for.
-            JmlipError: the checkpoint is of another run, or damaged.
+            ConfigError: the run has already gone further than is asked for, or the checkpoint is
+                of another run.
+            JmlipError: the checkpoint is damaged.
         """
         like = jax.eval_shape(self._init, *self._start())
         checkpoint = load_checkpoint(self.out, self._identity, like=like)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from jmlip.core import units
 from jmlip.core.errors import ConfigError, JmlipError
+from jmlip.core.interrupts import deferred_interrupts
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
 from jmlip.md.config import MDConfig
@@ -86,11 +87,13 @@ def simulate(
         progress: show a bar, and the figures at the end, on standard error.
 
     Raises:
-        ConfigError: the output is in the way, or the options contradict each other.
+        ConfigError: the output is in the way, the options contradict each other, or the restart
+            belongs to another run.
         PotentialError: an element is unknown to the potential.
         DivergenceError: numbers are not finite, or atoms fly apart; the message names the step, and
             trajectory and checkpoint end with the last good one.
-        JmlipError: the restart belongs to another run, or a file cannot be written.
+        JmlipError: a file cannot be written.
+        KeyboardInterrupt: SIGINT or SIGTERM came; trajectory and checkpoint were written first.
     """
     out = Path(out)
     require_known_suffix(out)
@@ -98,6 +101,7 @@ def simulate(
     with (
         _only_run(restart_directory(out)),
         jax.enable_x64(config.dtype == "float64"),
+        deferred_interrupts() as interrupt,
         progress_bar(config.n_steps, enabled=progress) as show,
     ):
         run = Run(potential, structure, config, out)
@@ -105,6 +109,8 @@ def simulate(
         while run.step < config.n_steps:
             show(run.step)
             run.advance()
+            if interrupt.requested and run.step < config.n_steps:
+                raise KeyboardInterrupt
         show(run.step)
         result = _result(run)
     if progress:

@@ -26,7 +26,7 @@ from jmlip.potentials.potential import Potential, save_potential
 from jmlip.training.checkpoints import DIRECTORY, remove_partial
 from jmlip.training.config import TrainingConfig
 from jmlip.training.feed import Feed
-from jmlip.training.interrupts import Interrupt, deferred_interrupts
+from jmlip.core.interrupts import Interrupt, deferred_interrupts
 from jmlip.training.optimizers import make_optimizer
 from jmlip.training.progress import Display, make_display
 from jmlip.training.records import CSV_NAME, JSONL_NAME, Records, columns

@@ -24,7 +24,7 @@ from jmlip.training.checkpoints import Checkpoint, load_checkpoint, on_host, sav
 from jmlip.training.config import TrainingConfig
 from jmlip.training.course import Course, Sums
 from jmlip.training.feed import Fed, Feed
-from jmlip.training.interrupts import Interrupt
+from jmlip.core.interrupts import Interrupt
 from jmlip.training.losses import weights
 from jmlip.training.optimizers import learning_rate
 from jmlip.training.plateau import Plateau, watch

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import signal
 
 import ase.io
 import jax
@@ -13,12 +14,13 @@ from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 from ase.md.verlet import VelocityVerlet
 
-from jmlip.core.errors import ConfigError, DivergenceError, JmlipError, PotentialError
+from jmlip.core.errors import ConfigError, DivergenceError, PotentialError
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
 from jmlip.data import from_atoms, read, to_atoms
 from jmlip.graphs import device_neighbors
 from jmlip.md.config import MDConfig
+from jmlip.md.run import Run
 from jmlip.md.simulate import simulate
 from tests.md.systems import cluster, colliding_clusters, content, crystal, lennard_jones
 
@@ -95,6 +97,26 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, ensemble, suffix):
     np.testing.assert_array_equal(two.structure.velocities, one.structure.velocities)
     assert two.drift_meV_per_atom_ps == pytest.approx(one.drift_meV_per_atom_ps, rel=1e-9)
     assert two.n_steps == 22
+
+
+def test_a_signal_ends_the_run_after_its_chunk(tmp_path, monkeypatch):
+    config = with_(THERMOSTATED, n_steps=60)
+    whole, parts = tmp_path / "whole.xyz", tmp_path / "parts.xyz"
+    go(crystal(), config, whole)
+    advance = Run.advance
+
+    def hit(run):
+        signal.raise_signal(signal.SIGTERM)
+        advance(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "advance", hit)
+        with pytest.raises(KeyboardInterrupt):
+            go(crystal(), config, parts)
+    assert 0 < read(parts)[-1].info["step"] < 60
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    go(crystal(), config, parts, restart=True)
+    assert content(parts) == content(whole)
 
 
 def test_an_overflowing_list_leaves_no_trace(tmp_path, monkeypatch):
@@ -194,11 +216,11 @@ def test_a_restart_of_another_run_is_refused(tmp_path):
     again = lambda potential, structure, config: simulate(
         potential, structure, config, path, restart=True, progress=False
     )
-    with pytest.raises(JmlipError, match="must use the configuration"):
+    with pytest.raises(ConfigError, match="must use the configuration"):
         again(lennard_jones(), crystal(), with_(NVE, timestep_fs=0.5))
-    with pytest.raises(JmlipError, match="must use the start structure"):
+    with pytest.raises(ConfigError, match="must use the start structure"):
         again(lennard_jones(), moved, NVE)
-    with pytest.raises(JmlipError, match="must use the potential"):
+    with pytest.raises(ConfigError, match="must use the potential"):
         again(other, crystal(), NVE)
     with pytest.raises(ConfigError, match="at least the 20 steps"):
         again(lennard_jones(), crystal(), with_(NVE, n_steps=10))

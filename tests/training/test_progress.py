@@ -3,7 +3,7 @@ import signal
 import pytest
 from rich.console import Console
 
-from jmlip.training.interrupts import deferred_interrupts
+from jmlip.core.interrupts import deferred_interrupts
 from jmlip.training.progress import Bar, Lines, Status, make_display
 
 
