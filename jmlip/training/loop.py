@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jmlip.core.checkpoint import write_json
 from jmlip.core.config import to_dict
 from jmlip.core.errors import ConfigError
+from jmlip.core.interrupts import Interrupt, deferred_interrupts
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
 from jmlip.core.types import Params
@@ -26,7 +27,6 @@ from jmlip.potentials.potential import Potential, save_potential
 from jmlip.training.checkpoints import DIRECTORY, remove_partial
 from jmlip.training.config import TrainingConfig
 from jmlip.training.feed import Feed
-from jmlip.core.interrupts import Interrupt, deferred_interrupts
 from jmlip.training.optimizers import make_optimizer
 from jmlip.training.progress import Display, make_display
 from jmlip.training.records import CSV_NAME, JSONL_NAME, Records, columns

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmlip.core.errors import DivergenceError
+from jmlip.core.interrupts import Interrupt
 from jmlip.core.types import Params
 from jmlip.graphs.graph import Batch
 from jmlip.training.checkpoints import Checkpoint, load_checkpoint, on_host, save_checkpoint
 from jmlip.training.config import TrainingConfig
 from jmlip.training.course import Course, Sums
 from jmlip.training.feed import Fed, Feed
-from jmlip.core.interrupts import Interrupt
 from jmlip.training.losses import weights
 from jmlip.training.optimizers import learning_rate
 from jmlip.training.plateau import Plateau, watch
