@@ -6,7 +6,9 @@ and stay, so that a relaxation or a trajectory compiles a few programs, the same
 `Potential.predict` uses.
 """
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal, NamedTuple
 
 import jax
@@ -69,12 +71,12 @@ class Calculator(AseCalculator):
             )
         if dtype not in ("float32", "float64"):
             raise ConfigError(f"dtype must be 'float32' or 'float64', found {dtype!r}.")
-        if not skin >= 0.0:
-            raise ConfigError(f"skin must not be negative (angstrom), found {skin}.")
+        if isinstance(skin, bool) or not isinstance(skin, Real) or not 0.0 <= skin < math.inf:
+            raise ConfigError(f"skin must be a number of at least 0 (angstrom), found {skin!r}.")
         super().__init__()
         self.potential = potential.astype(dtype)
         self.dtype: Literal["float32", "float64"] = dtype
-        self.skin = skin
+        self.skin = float(skin)
         self._neighbors: _SkinList | None = None
         self._bucket: Bucket | None = None
         self._buckets: set[Bucket] = set()

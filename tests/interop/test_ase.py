@@ -154,6 +154,7 @@ def test_unknown_elements_and_overlaps_are_refused(potential):
         atoms.get_forces()
 
 
-def test_negative_skin_is_refused(potential):
-    with pytest.raises(ConfigError, match="skin must not be negative"):
-        Calculator(potential, skin=-1.0)
+@pytest.mark.parametrize("skin", [-1.0, True, float("nan"), float("inf")])
+def test_a_skin_that_is_no_distance_is_refused(potential, skin):
+    with pytest.raises(ConfigError, match="skin must be a number of at least 0"):
+        Calculator(potential, skin=skin)
