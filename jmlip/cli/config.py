@@ -61,6 +61,13 @@ class DataConfig:
     isolated_atoms: str | None = None
 
     def __post_init__(self):
+        for name in FILE_FIELDS:
+            value = getattr(self, name)
+            if value is not None and (not value or "" in value and not isinstance(value, str)):
+                raise ConfigError(
+                    f"data.{name} must name at least one file, and each by a name, found "
+                    f"{json.dumps(value)}."
+                )
         for name in ("validation_fraction", "split"):
             if self.validation is not None and getattr(self, name) is not None:
                 raise ConfigError(f"data.{name} means nothing beside data.validation; remove one.")
@@ -173,7 +180,7 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
 def _absolute(folder: Path, value: Any) -> Any:
     if isinstance(value, list):
         return [_absolute(folder, item) for item in value]
-    return str(folder / value) if isinstance(value, str) else value
+    return str(folder / value) if isinstance(value, str) and value else value
 
 
 def to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:

@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
     from jmlip.training.evaluation import evaluate_set
 
     labels = kinds.label_options(options)
+    _require_different(options.data)
     _require_no_input(options)
     use_compilation_cache()
     potential = load_potential(options.potential)
@@ -67,6 +68,15 @@ def run(options: argparse.Namespace) -> None:
     if options.json is not None:
         write_json(options.json, errors)
     print_table(errors)
+
+
+def _require_different(paths: list[str]) -> None:
+    from jmlip.core.errors import ConfigError
+
+    resolved = [Path(path).resolve() for path in paths]
+    for i, path in enumerate(paths):
+        if resolved[i] in resolved[:i]:
+            raise ConfigError(f"DATA must name every set once, found {path} twice; remove one.")
 
 
 def _require_no_input(options: argparse.Namespace) -> None:

@@ -45,7 +45,6 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--seed",
         type=kinds.not_negative(int),
-        default=0,
         metavar="N",
         help="of velocities and noise (default: 0)",
     )
@@ -79,17 +78,23 @@ def run(options: argparse.Namespace) -> None:
     import sys
 
     from jmlip.cli.cache import use_compilation_cache
+    from jmlip.core.errors import ConfigError
     from jmlip.data import read
     from jmlip.factory import load_potential
     from jmlip.md.config import MDConfig
     from jmlip.md.simulate import simulate
 
+    if options.seed is not None and options.ensemble == "nve" and options.temperature_K is None:
+        raise ConfigError(
+            "--seed means nothing in nve without --temperature-K, where nothing is drawn; remove "
+            "it, or give a temperature."
+        )
     config = MDConfig(
         ensemble=options.ensemble,
         timestep_fs=options.timestep_fs,
         n_steps=options.steps,
         temperature_K=options.temperature_K,
-        seed=options.seed,
+        seed=options.seed or 0,
         every=options.every,
         friction_per_ps=options.friction_per_ps,
         tau_fs=options.tau_fs,

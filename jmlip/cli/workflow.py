@@ -248,6 +248,8 @@ def _undetermined(statistics: Mapping[str, Any], reference: str) -> str:
 @contextlib.contextmanager
 def _run_directory(path: Path, *, resume: bool) -> Iterator[None]:
     """Make sure that the directory can be used; where the block fails, leave no trace of it."""
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--run must name a directory, and {path} is a file; choose another.")
     if not resume and path.is_dir() and any(path.iterdir()):
         raise ConfigError(
             f"the run directory {path} must be empty, and it is not; continue that run with "

@@ -49,6 +49,7 @@ CASES = {
     ),
     "relaxed over the start": Case("relax {p} {d} --out {d}", 2, "must not exist yet"),
     "labels of a configuration": Case("info {c} --energy-key E", 2, "mean nothing"),
+    "one set twice": Case("evaluate {p} {d} {d}", 2, "every set once"),
     "structures from a potential": Case("evaluate {p} {p}", 1, "is a potential"),
     # numbers that are none
     "infinite rate": change("optimizer.learning_rate=inf", "must be a finite number"),
@@ -101,6 +102,9 @@ CASES = {
     "time step infinite": Case(NVE + " --timestep-fs inf", 2, "finite"),
     "temperature NaN": Case(NVE + " --temperature-K nan", 2, "temperature-K"),
     "ensemble unknown": Case(NVE + " --ensemble npt", 2, "langevin"),
+    "seed that nothing is drawn with": Case(
+        NVE.replace("--temperature-K 300", "--seed 1"), 2, "--seed means nothing"
+    ),
     "thermostat option in NVE": Case(NVE + " --tau-fs 100", 2, "tau_fs"),
     "thermostat without temperature": Case(
         "md {p} {d} --ensemble csvr --timestep-fs 1 --steps 1 --out {t}/o.xyz",
@@ -128,6 +132,9 @@ CASES = {
     "section unknown": config('[dta]\ntrain = "x"\n', 2, "did you mean 'data'"),
     "training file not named": config("[data]\n", 2, "data.train is required"),
     "training file absent": config('[data]\ntrain = "no.xyz"\n', 2, "no.xyz"),
+    "no training file": config("[data]\ntrain = []\n", 2, "data.train must name at least one"),
+    "training file without name": config('[data]\ntrain = ""\n', 2, "data.train must name"),
+    "one file without name": config('[data]\ntrain = ["a.xyz", ""]\n', 2, "each by a name"),
     "key unknown": change("model.cutof=5.0", "did you mean 'cutoff'"),
     "nested key unknown": change("loss.forces.wieght=1", "did you mean 'weight'"),
     "model unknown": change("model.kind=hipn", "did you mean 'hipnn'"),
@@ -150,6 +157,7 @@ CASES = {
         TRAIN + " --set data.test={t}/x.xyz", 1, "must be among H", {"x.xyz": OXYGEN}
     ),
     "run below a file": Case("train {c} --run {d}/run", 1, "cannot write"),
+    "run is a file": Case("train {c} --run {d}", 2, "is a file"),
     "run in /proc": Case("train {c} --run /proc/run", 1, "cannot write"),
     "run directory in use": Case("train {c} --run {t}", 2, "--resume", {"x": "mine"}),
 }
