@@ -21,6 +21,7 @@ from ase.data import covalent_radii
 from scipy.spatial.distance import cdist
 
 from jmlip.core.structure import Structure
+from jmlip.data.units import Units
 from jmlip.ops.neighbors import neighbors
 
 _MAX_READ = 2000  # structures looked at, in runs that keep consecutive frames together
@@ -66,17 +67,47 @@ class ForceSign:
                 "forces_are_gradients=True."
             )
         if self.verdict == "forces":
-            return f"forces look like -dE/dR: {evidence}{self._unit_hint()}."
+            hint = f"; but they {self.unit_hint}" if self.unit_hint else ""
+            return f"forces look like -dE/dR: {evidence}{hint}."
         return f"the sign of the forces cannot be told from the data: {evidence}."
 
-    def _unit_hint(self) -> str:
-        few = self.n_pairs < _FEWEST
-        if few or self.energy_correlation < 0.9 or 0.5 < self.energy_slope < 2.0:
+    @property
+    def unit_hint(self) -> str:
+        """What energies say of the unit of the forces, as a predicate; empty where they agree."""
+        if self.n_pairs < _FEWEST or self.energy_correlation < 0.9:
             return ""
-        return (
-            f"; but they seem {1.0 / self.energy_slope:.3g} times what the energies imply, check "
-            "the units"
+        factor = 1.0 / self.energy_slope
+        near = [what for what, f in _MISTAKES.items() if abs(np.log(factor / f)) < _TOLERANCE]
+        if not near and 0.5 < self.energy_slope < 2.0:
+            return ""
+        guess = f", as if {' or '.join(near)}" if near else ""
+        return f"seem {factor:.3g} times what the energies imply{guess}; check the units"
+
+
+_TOLERANCE = 0.04  # of the logarithm of a factor
+_MISTAKES = {
+    **{
+        f"forces were in {unit}": 1.0 / Units(forces=unit).forces_factor
+        for unit in (
+            "hartree/bohr",
+            "hartree/angstrom",
+            "eV/bohr",
+            "kcal/mol/angstrom",
+            "kJ/mol/angstrom",
+            "kJ/mol/nm",
+            "meV/angstrom",
         )
+    },
+    **{
+        f"energies were in {unit}": Units(energy=unit).energy_factor
+        for unit in ("hartree", "kcal/mol", "kJ/mol", "meV")
+    },
+    **{
+        f"positions were in {unit}": 1.0 / Units(length=unit).length_factor
+        for unit in ("bohr", "nm")
+    },
+}
+"""Factors between forces and energy differences that units forgotten would leave."""
 
 
 def check_force_sign(structures: Sequence[Structure]) -> ForceSign:

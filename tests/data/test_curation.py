@@ -94,9 +94,24 @@ def test_noise_and_silence_are_unclear():
     assert check_force_sign(frames[:1]).verdict == "unclear"
 
 
-def test_forces_in_other_units_than_energies_are_named():
-    frames = [s.replace(forces=s.forces / 27.2) for s in rattled_molecules(40, rotate=False)]
-    assert "check the units" in check_force_sign(frames).message
+@pytest.mark.parametrize(
+    ("energy", "forces", "guess"),
+    [
+        (1.0, 1.0 / 51.4221, "forces were in hartree/bohr"),
+        (1.0, 1.0 / 27.2114, "forces were in hartree/angstrom"),
+        (1.0, 0.529177, "forces were in eV/bohr"),
+        (1.0, 23.0605, "forces were in kcal/mol/angstrom"),
+        (23.0605, 1.0, "energies were in kcal/mol"),
+        (1.0 / 27.2114, 1.0, "energies were in hartree"),
+    ],
+)
+def test_forces_in_other_units_than_energies_are_named(energy, forces, guess):
+    frames = rattled_molecules(40, rotate=False)
+    assert check_force_sign(frames).unit_hint == ""
+    wrong = [s.replace(energy=energy * s.energy, forces=forces * s.forces) for s in frames]
+    found = check_force_sign(wrong)
+    assert f"as if {guess}; check the units" in found.unit_hint
+    assert found.unit_hint in found.message
 
 
 def test_few_pairs_say_nothing_about_units():
