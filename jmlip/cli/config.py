@@ -63,7 +63,7 @@ class DataConfig:
     def __post_init__(self):
         for name in FILE_FIELDS:
             value = getattr(self, name)
-            if value is not None and (not value or "" in value and not isinstance(value, str)):
+            if value in ("", ()) or (isinstance(value, tuple) and "" in value):
                 raise ConfigError(
                     f"data.{name} must name at least one file, and each by a name, found "
                     f"{json.dumps(value)}."

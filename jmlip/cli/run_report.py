@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from jmlip.cli.config import RunConfig
-from jmlip.cli.workflow import Run, Sets
+from jmlip.cli.sets import Sets
+from jmlip.cli.workflow import Run
 from jmlip.core.checkpoint import read_json
 from jmlip.core.structure import Structure
 from jmlip.data.reference import count_species

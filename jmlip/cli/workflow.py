@@ -2,51 +2,43 @@
 
 import contextlib
 import dataclasses
+import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 
 from jmlip.cli.config import DataConfig, RunConfig, to_toml
+from jmlip.cli.sets import Sets, read_files, read_sets
 from jmlip.core.checkpoint import whole_file, write_json
 from jmlip.core.config import config_hash, to_dict
 from jmlip.core.errors import ConfigError, DataError, JmlipError
 from jmlip.core.structure import Structure
+from jmlip.core.types import Key
 from jmlip.data import (
     Statistics,
-    StructureStore,
-    Subset,
-    check_force_sign,
     compute_statistics,
-    is_store,
-    read,
     reference_energies_from_isolated,
     reference_energies_least_squares,
     species_of,
-    split_by_blocks,
-    split_by_composition,
-    split_random,
 )
 from jmlip.factory import make_model
 from jmlip.potentials.potential import Potential, initial_potential
-from jmlip.potentials.storage import make_provenance
+from jmlip.potentials.storage import make_provenance, smallest_graph
 from jmlip.training.config import TrainingConfig
 from jmlip.training.loop import fit
 from jmlip.training.losses import LossConfig, TermConfig
 from jmlip.training.validation import require_labels
 
 LEAST_FREE_BYTES = 100 * 2**20
-
-
-class Sets(NamedTuple):
-    """The structures of a run; the test sets go by the names of their files."""
-
-    train: Sequence[Structure]
-    validation: Sequence[Structure]
-    tests: Mapping[str, Sequence[Structure]]
+COPIES = 4
+"""Of the parameters, at least: themselves, gradient, moving average, state of the optimizer."""
+CONFIG = "config.toml"
 
 
 class Run(NamedTuple):
@@ -97,16 +89,16 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
     with _run_directory(run_dir, resume=resume):
         prepared = prepare(config, command=command)
         print(describe(prepared), flush=True)
-        if not (run_dir / "config.toml").exists():  # a resumed run has it
+        if not (run_dir / CONFIG).exists():  # a resumed run has it
             write_config(run_dir, prepared.config)
-    fitted = fit(
-        prepared.potential,
-        prepared.sets.train,
-        prepared.sets.validation,
-        prepared.training,
-        run_dir,
-        resume=resume,
-    )
+        fitted = fit(
+            prepared.potential,
+            prepared.sets.train,
+            prepared.sets.validation,
+            prepared.training,
+            run_dir,
+            resume=resume,
+        )
     # a resumed run may have been given a later end
     write_config(run_dir, prepared.config)
     return Run(prepared.config, prepared.sets, fitted)
@@ -114,17 +106,13 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
 
 def write_config(run_dir: Path, config: RunConfig) -> None:
     """Write the resolved configuration of a run."""
-    with whole_file(run_dir / "config.toml") as partial:
+    with whole_file(run_dir / CONFIG) as partial:
         partial.write_text(to_toml(to_dict(config)), encoding="utf-8")
 
 
 def prepare(config: RunConfig, *, command: str) -> Prepared:
     """Read the data, complete the configuration from them, and make the initial potential."""
     sets = read_sets(config.data)
-    if config.data.forces_are_gradients is None:
-        _require_forces(sets.train, "training")
-        if config.data.validation is not None:
-            _require_forces(sets.validation, "validation")
     species = species_of(sets.train)
     reference = _reference_energies(config.data, sets.train, species)
     cutoff = _model_config(config, species, None).cutoff
@@ -140,33 +128,6 @@ def prepare(config: RunConfig, *, command: str) -> Prepared:
         for structure in structures:
             potential.species_index(structure)
     return Prepared(config, sets, potential, training)
-
-
-def read_sets(config: DataConfig) -> Sets:
-    """Training, validation and test structures.
-
-    Raises:
-        ConfigError: a file does not exist, or a part is larger than what there is.
-        DataError: a file is damaged.
-    """
-    for name in ("train", "validation", "test", "isolated_atoms"):
-        for path in config.files(name):
-            if not path.exists():
-                raise ConfigError(f"data.{name} must name files that exist, found none at {path}.")
-    structures = _read(config, "train")
-    if config.validation is not None:
-        rest, validation = structures, _read(config, "validation")
-    else:
-        rest, validation = _split(config, structures)
-    if config.n_train is not None:
-        if config.n_train > len(rest):
-            raise ConfigError(
-                f"data.n_train must be at most the {len(rest)} structures there are to train on, "
-                f"found {config.n_train}."
-            )
-        kept = split_random(len(rest), {"train": config.n_train}, seed=config.split_seed)
-        rest = Subset(rest, kept["train"])
-    return Sets(rest, validation, _read_tests(config))
 
 
 def resolve(config: RunConfig, statistics: Statistics) -> RunConfig:
@@ -209,6 +170,7 @@ def untrained_potential(config: RunConfig, statistics: Statistics, *, command: s
     """A potential with random parameters."""
     model = make_model(config.kind, {**config.model_fields, "species": [*statistics.species]})
     key = jax.random.key(config.training.seed)
+    _require_memory(model, key)
     return initial_potential(
         config.kind,
         model,
@@ -219,6 +181,18 @@ def untrained_potential(config: RunConfig, statistics: Statistics, *, command: s
             data_hash=statistics.data_hash, config_hash=config_hash(config), command=command
         ),
     )
+
+
+def _require_memory(model: nn.Module, key: Key) -> None:
+    """Refuse a model that cannot fit, before a compiler meets its shapes and takes Python down."""
+    leaves = jax.tree.leaves(jax.eval_shape(model.init, key, smallest_graph()))
+    n = sum(math.prod(leaf.shape) for leaf in leaves)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if COPIES * 4 * n > memory:
+        raise ConfigError(
+            f"a model must fit into memory, found {n:.3g} parameters, {COPIES} copies of which "
+            f"take {COPIES * 4 * n / 2**30:.3g} of {memory / 2**30:.3g} GiB; make it smaller."
+        )
 
 
 def describe(prepared: Prepared) -> str:
@@ -274,70 +248,17 @@ def _run_directory(path: Path, *, resume: bool) -> Iterator[None]:
         yield
     except BaseException:
         with contextlib.suppress(OSError):
+            if {file.name for file in path.iterdir()} == {CONFIG}:
+                (path / CONFIG).unlink()  # nothing was begun
             path.rmdir()  # only if empty
         raise
-
-
-def _read(config: DataConfig, name: str) -> Sequence[Structure]:
-    paths = config.files(name)
-    if len(paths) == 1:
-        return _read_file(config, paths[0])
-    return [structure for path in paths for structure in _read_file(config, path)]
-
-
-def _read_file(config: DataConfig, path: Path) -> Sequence[Structure]:
-    labels = (config.energy_key, config.forces_key, config.stress_key, config.units)
-    if is_store(path) and labels == (None,) * 4 and not config.forces_are_gradients:
-        return StructureStore(path)  # may be larger than memory
-    return read(
-        path,
-        energy_key=config.energy_key,
-        forces_key=config.forces_key,
-        stress_key=config.stress_key,
-        units=config.units,
-        forces_are_gradients=bool(config.forces_are_gradients),
-    )
-
-
-def _read_tests(config: DataConfig) -> dict[str, Sequence[Structure]]:
-    paths = config.files("test")
-    names = [path.stem for path in paths]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
-    return {name: _read_file(config, path) for name, path in zip(names, paths, strict=True)}
-
-
-def _split(config: DataConfig, structures: Sequence[Structure]) -> tuple[Subset, Subset]:
-    fraction = 0.1 if config.validation_fraction is None else config.validation_fraction
-    parts = {"train": 1.0 - fraction, "validation": fraction}
-    n, seed = len(structures), config.split_seed
-    if config.split == "blocks":
-        split = split_by_blocks(n, parts, n_blocks=min(n, 20), seed=seed)
-    elif config.split == "composition":
-        split = split_by_composition(structures, parts, seed=seed)
-    else:
-        split = split_random(n, parts, seed=seed)
-    return Subset(structures, split["train"]), Subset(structures, split["validation"])
 
 
 def _reference_energies(
     config: DataConfig, structures: Sequence[Structure], species: tuple[int, ...]
 ) -> tuple[float, ...]:
     if config.reference == "isolated-atoms":
-        return reference_energies_from_isolated(_read(config, "isolated_atoms"), species)
+        return reference_energies_from_isolated(read_files(config, "isolated_atoms"), species)
     if config.reference == "none" or not any(s.energy is not None for s in structures):
         return (0.0,) * len(species)
     return reference_energies_least_squares(structures, species)
-
-
-def _require_forces(structures: Sequence[Structure], name: str) -> None:
-    """Refuse forces that are gradients by the evidence of the data."""
-    if not any(s.forces is not None for s in structures):
-        return
-    found = check_force_sign(structures)
-    if found.verdict == "gradients":
-        raise DataError(
-            f"forces must be -dE/dR, but those of the {name} set look like +dE/dR (slope of "
-            f"energy differences on their work {found.energy_slope:+.2f}); set "
-            "data.forces_are_gradients = true, or false if they are forces all the same."
-        )

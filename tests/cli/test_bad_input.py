@@ -143,6 +143,7 @@ CASES = {
     "bool for a number": change("training.seed=true", "type int"),
     "choice unknown": change("optimizer.name=adma", "'adam'"),
     "cutoff negative": change("model.cutoff=-1.0", "model"),
+    "model larger than memory": change("model.n_features=1000000000", "must fit into memory"),
     "learning rate zero": change("optimizer.learning_rate=0.0", "positive"),
     "fraction beyond 1": change("data.validation_fraction=1.5", "between 0 and 1"),
     "part too small": change("data.validation_fraction=0.001", "empty", code=1),
@@ -301,6 +302,28 @@ def test_training_that_diverges_says_so(jmlip, folder, tmp_path):
     assert not (tmp_path / "run" / "report.html").exists()
 
 
+def test_training_that_never_begins_leaves_nothing(jmlip, folder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("jmlip.cli.workflow.fit", full)
+    result = jmlip("train", folder / "config.toml", "--run", tmp_path / "run")
+    assert "does not fit into memory" in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_forces_in_other_units_are_mentioned(jmlip, folder, tmp_path, without_report):
+    from jmlip.data import read, write
+
+    path = tmp_path / "bohr.xyz"
+    write(path, [s.replace(forces=s.forces / 51.4221) for s in read(folder / "hydrogen.xyz")])
+    words = ("--run", tmp_path / "run", "--set", f"data.train={path}")
+    result = jmlip("train", folder / "config.toml", *words, "--set", "training.max_epochs=1")
+    assert result.code == 0
+    assert f"notice: the forces of {path} seem 0.0194 times what" in result.err
+    assert "as if forces were in hartree/bohr; check the units." in result.err
+
+
 def test_forces_that_are_gradients_are_refused_until_declared(
     jmlip, folder, tmp_path, without_report
 ):
@@ -312,6 +335,9 @@ def test_forces_that_are_gradients_are_refused_until_declared(
     result = jmlip("train", folder / "config.toml", *words)
     require_one_sentence(result, 1, "data.forces_are_gradients = true")
     assert not (tmp_path / "run").exists()
+    for other in (f"data.test={path}", f'data.train=["hydrogen.xyz", "{path}"]'):
+        result = jmlip("train", folder / "config.toml", "--run", tmp_path / "run", "--set", other)
+        require_one_sentence(result, 1, f"those of {path} look like +dE/dR")
     words += ("--set", "data.forces_are_gradients=true", "--set", "training.max_epochs=1")
     words += ("--set", f"data.test={path}")
     assert jmlip("train", folder / "config.toml", *words).code == 0

@@ -1,0 +1,120 @@
+"""The structures of a training run: files to training, validation and test sets."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jmlip.cli.config import FILE_FIELDS, DataConfig
+from jmlip.core.errors import ConfigError, DataError
+from jmlip.core.structure import Structure
+from jmlip.data import (
+    StructureStore,
+    Subset,
+    check_force_sign,
+    is_store,
+    read,
+    split_by_blocks,
+    split_by_composition,
+    split_random,
+)
+
+
+class Sets(NamedTuple):
+    """The structures of a run; the test sets go by the names of their files."""
+
+    train: Sequence[Structure]
+    validation: Sequence[Structure]
+    tests: Mapping[str, Sequence[Structure]]
+
+
+def read_sets(config: DataConfig) -> Sets:
+    """Training, validation and test structures.
+
+    Raises:
+        ConfigError: a file does not exist, or a part is larger than what there is.
+        DataError: a file is damaged, or holds gradients in place of forces.
+    """
+    for name in FILE_FIELDS:
+        for path in config.files(name):
+            if not path.exists():
+                raise ConfigError(f"data.{name} must name files that exist, found none at {path}.")
+    structures = read_files(config, "train")
+    if config.validation is not None:
+        rest, validation = structures, read_files(config, "validation")
+    else:
+        rest, validation = _split(config, structures)
+    if config.n_train is not None:
+        if config.n_train > len(rest):
+            raise ConfigError(
+                f"data.n_train must be at most the {len(rest)} structures there are to train on, "
+                f"found {config.n_train}."
+            )
+        kept = split_random(len(rest), {"train": config.n_train}, seed=config.split_seed)
+        rest = Subset(rest, kept["train"])
+    return Sets(rest, validation, _read_tests(config))
+
+
+def read_files(config: DataConfig, name: str) -> Sequence[Structure]:
+    """The structures of all files of a field."""
+    paths = config.files(name)
+    if len(paths) == 1:
+        return _read_file(config, paths[0])
+    return [structure for path in paths for structure in _read_file(config, path)]
+
+
+def _read_file(config: DataConfig, path: Path) -> Sequence[Structure]:
+    structures = _open_file(config, path)
+    if config.forces_are_gradients is None:
+        _require_forces(structures, path)
+    return structures
+
+
+def _open_file(config: DataConfig, path: Path) -> Sequence[Structure]:
+    labels = (config.energy_key, config.forces_key, config.stress_key, config.units)
+    if is_store(path) and labels == (None,) * 4 and not config.forces_are_gradients:
+        return StructureStore(path)  # may be larger than memory
+    return read(
+        path,
+        energy_key=config.energy_key,
+        forces_key=config.forces_key,
+        stress_key=config.stress_key,
+        units=config.units,
+        forces_are_gradients=bool(config.forces_are_gradients),
+    )
+
+
+def _read_tests(config: DataConfig) -> dict[str, Sequence[Structure]]:
+    paths = config.files("test")
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return {name: _read_file(config, path) for name, path in zip(names, paths, strict=True)}
+
+
+def _split(config: DataConfig, structures: Sequence[Structure]) -> tuple[Subset, Subset]:
+    fraction = 0.1 if config.validation_fraction is None else config.validation_fraction
+    parts = {"train": 1.0 - fraction, "validation": fraction}
+    n, seed = len(structures), config.split_seed
+    if config.split == "blocks":
+        split = split_by_blocks(n, parts, n_blocks=min(n, 20), seed=seed)
+    elif config.split == "composition":
+        split = split_by_composition(structures, parts, seed=seed)
+    else:
+        split = split_random(n, parts, seed=seed)
+    return Subset(structures, split["train"]), Subset(structures, split["validation"])
+
+
+def _require_forces(structures: Sequence[Structure], path: Path) -> None:
+    """Refuse forces that are gradients by the evidence of the data; mention odd units."""
+    if not any(s.forces is not None for s in structures):
+        return
+    found = check_force_sign(structures)
+    if found.verdict == "gradients":
+        raise DataError(
+            f"forces must be -dE/dR, but those of {path} look like +dE/dR (slope of energy "
+            f"differences on their work {found.energy_slope:+.2f}); set "
+            "data.forces_are_gradients = true, or false if they are forces all the same."
+        )
+    if found.unit_hint:
+        print(f"notice: the forces of {path} {found.unit_hint}.", file=sys.stderr)
