@@ -56,7 +56,7 @@ def _open(path: Path) -> Any:
 
 
 def _cut(line: str, file: Iterator[str]) -> tuple[str, list[str]]:
-    if not line.strip().isdecimal():
+    if not _is_count(line.strip()):
         raise DataError(
             f"a frame must begin with the number of its atoms, found {line.strip()[:40]!r}; "
             "check the count of the frame before."
@@ -69,6 +69,10 @@ def _cut(line: str, file: Iterator[str]) -> tuple[str, list[str]]:
             "obtain it again."
         )
     return lines[0], lines[1:]
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _parse(comment: str, rows: list[str]) -> RawFrame:
@@ -85,7 +89,8 @@ def _parse(comment: str, rows: list[str]) -> RawFrame:
     results = {key: info.pop(key) for key in [k for k in info if k in _FRAME_RESULTS]}
     results |= {key: columns.pop(key) for key in [k for k in columns if k in _ATOM_RESULTS]}
     pbc = np.asarray(lattice is not None if pbc is None else pbc)
-    if pbc.dtype.kind not in "bi" or pbc.shape not in ((), (3,)):
+    right = pbc.dtype.kind in "bi" and pbc.shape in ((), (3,))
+    if not right or not np.isin(pbc, (0, 1)).all():
         raise DataError(f"pbc must be one or three of T and F, found {pbc.tolist()!r}.")
     return RawFrame(
         species=species,
@@ -133,6 +138,8 @@ def _value(key: str, text: str) -> Any:
 
 
 def _convert(words: list[str]) -> Any:
+    if not _plain(words):
+        return None
     for kind in (int, float):
         try:
             numbers = [kind(word) for word in words]
@@ -140,6 +147,12 @@ def _convert(words: list[str]) -> Any:
         except (ValueError, OverflowError):
             continue
     return None
+
+
+def _plain(words: Iterable[str]) -> bool:
+    """Whether words can be numbers: Python alone also takes 1_000 and digits of other scripts."""
+    text = "".join(words)
+    return text.isascii() and "_" not in text
 
 
 def _lattice(value: Any) -> np.ndarray:
@@ -171,7 +184,7 @@ def _layout(properties: str) -> tuple[tuple[str, str, int], ...]:
     fields = properties.split(":")
     layout = []
     for name, kind, n in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
-        if kind not in _DTYPES or not n.isdecimal() or int(n) < 1:
+        if kind not in _DTYPES or not _is_count(n) or int(n) < 1:
             break
         layout.append((_ASE_NAMES.get(name, name), kind, int(n)))
     if len(fields) != 3 * len(layout) or len({name for name, _, _ in layout}) < len(layout):
@@ -185,6 +198,8 @@ def _column(name: str, kind: str, words: Iterable[str]) -> np.ndarray:
     try:
         if kind == "L":
             return np.array([_BOOLEANS[word] for word in words], dtype=bool)
+        if kind != "S" and not _plain(words):
+            raise ValueError(name)
         return np.array([_DTYPES[kind](word) for word in words], dtype=_DTYPES[kind])
     except (KeyError, ValueError, OverflowError) as error:
         what = {"R": "real numbers", "I": "whole numbers", "L": "T or F"}[kind]
@@ -194,7 +209,9 @@ def _column(name: str, kind: str, words: Iterable[str]) -> np.ndarray:
 
 def _readable(kind: str, word: str) -> bool:
     try:
-        return word in _BOOLEANS if kind == "L" else _DTYPES[kind](word) is not None
+        if kind == "L":
+            return word in _BOOLEANS
+        return _plain([word]) and _DTYPES[kind](word) is not None
     except (ValueError, OverflowError):
         return False
 
@@ -202,6 +219,7 @@ def _readable(kind: str, word: str) -> bool:
 def _species(columns: dict[str, np.ndarray]) -> np.ndarray:
     symbols, numbers = columns.pop("symbols", None), columns.pop("numbers", None)
     if numbers is not None:
+        _require_same(numbers, symbols)
         return numbers
     if symbols is None:
         raise DataError("the columns must hold species:S:1 or Z:I:1, found neither.")
@@ -211,3 +229,12 @@ def _species(columns: dict[str, np.ndarray]) -> np.ndarray:
         raise DataError(
             f"species must be chemical symbols, found {error.args[0]!r}; rename it in the file."
         ) from error
+
+
+def _require_same(numbers: np.ndarray, symbols: np.ndarray | None) -> None:
+    """Refuse symbols of other elements than the numbers; labels that name no element may stand."""
+    for z, symbol in zip(numbers, () if symbols is None else symbols.tolist(), strict=False):
+        if atomic_numbers.get(symbol.capitalize(), z) != z:
+            raise DataError(
+                f"species and Z must name the same elements, found {symbol} with Z {z}; remove one."
+            )

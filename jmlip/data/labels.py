@@ -20,6 +20,9 @@ from jmlip.data.units import Units
 PER_ATOM_RESULTS = frozenset({"charges", "magmoms", "stresses", "born_effective_charges"})
 """ASE's per-atom results that are no labels here; they are kept under `info["arrays"]`."""
 
+_MOST_UNEVEN = 0.05
+"""Of the largest component of a stress: programs leave a little noise, a wrong order far more."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelOptions:
@@ -173,7 +176,14 @@ def _tensor(name: str, value: np.ndarray) -> np.ndarray:
         return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     if value.size != 9:
         raise DataError(f"{name} must have 6 or 9 components, found shape {value.shape}.")
-    return value.reshape(3, 3)
+    tensor = value.reshape(3, 3)
+    uneven = np.abs(tensor - tensor.T).max()
+    if uneven > _MOST_UNEVEN * np.abs(tensor).max():
+        raise DataError(
+            f"{name} must be symmetric, found components that differ by {uneven:.3g} from their "
+            "transposes; check the order of the nine numbers."
+        )
+    return tensor
 
 
 def _velocities(raw: RawFrame) -> np.ndarray | None:

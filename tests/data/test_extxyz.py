@@ -91,6 +91,12 @@ def test_an_empty_value_is_empty():
     assert parse_comment('note="" energy=-1.0') == {"note": "", "energy": -1.0}
 
 
+def test_labels_may_stand_beside_atomic_numbers(tmp_path):
+    path = tmp_path / "labels.xyz"
+    path.write_text("2\nProperties=species:S:1:Z:I:1:pos:R:3\nCA1 6 0 0 0\nh 1 0 0 1\n")
+    assert read(path)[0].species.tolist() == [6, 1]
+
+
 @pytest.mark.parametrize("comment", ["", "   ", "\n"])
 def test_an_empty_comment_says_nothing(comment):
     assert parse_comment(comment) == {}
@@ -107,7 +113,7 @@ def test_write_and_read_give_the_same_bits(tmp_path):
             pbc=[True, True, seed % 2 == 0],
             energy=rng.normal() * 1e4,
             forces=rng.normal(size=(2, 3)) * 10.0**-seed,
-            stress=rng.normal(size=(3, 3)),
+            stress=(lambda a: a + a.T)(rng.normal(size=(3, 3))),
             atomic_energies=rng.normal(size=2),
             velocities=rng.normal(size=(2, 3)),
             info={
