@@ -1,4 +1,4 @@
-"""Distributions of distances: radial distribution functions and histograms of bond lengths."""
+"""Distances: radial distribution functions, histograms of bond lengths, the shortest of all."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -75,6 +75,18 @@ def bond_lengths(
     )
     norm = max(counts.sum(), 1.0) * (edges[1] - edges[0])
     return Distribution(0.5 * (edges[1:] + edges[:-1]), counts / norm)
+
+
+def shortest_distance(structure: Structure, *, below: float) -> float | None:
+    """Shortest distance of two atoms, images included, angstrom; None if none is below a bound.
+
+    Args:
+        structure: of any periodicity.
+        below: the bound, angstrom; the lower, the faster.
+    """
+    found = neighbors(structure.positions, structure.cell, structure.pbc, below)
+    squares = np.sum(found.vectors**2, axis=1)
+    return float(np.sqrt(squares.min())) if len(squares) else None
 
 
 def _pair_counts(

@@ -1,5 +1,6 @@
 """One run in the making: its state, its files, and what happens between two chunks."""
 
+import warnings
 from pathlib import Path
 from time import perf_counter
 
@@ -14,6 +15,7 @@ from jmlip.core.types import AtomVectors
 from jmlip.data.ase_bridge import require_free
 from jmlip.graphs.batching import make_frame
 from jmlip.md import forces
+from jmlip.md.approach import Approach, closest_approach
 from jmlip.md.chunk import AdvanceFn, Record, make_advance, make_record
 from jmlip.md.config import MDConfig
 from jmlip.md.frames import make_frames
@@ -56,6 +58,7 @@ class Run:
         self.reference_energy = forces.reference_energy(potential, structure)
         self.energy_line = RunningLine()  # conserved energy against time in ps
         self.temperature_line = RunningLine()
+        self.closest: Approach | None = None
         self.n_steps_made = 0
         self.n_compilations = 0
         self.seconds = 0.0
@@ -197,9 +200,18 @@ class Run:
             reference_energy=self.reference_energy,
         )
         self._mark = self._writer.append(frames)
+        self._watch(closest_approach(frames, self.structure, self.potential.statistics))
         time_ps = 1.0e-3 * frames.time_fs
         self.energy_line = self.energy_line.add(time_ps, frames.conserved_energy)
         self.temperature_line = self.temperature_line.add(time_ps, frames.temperature_K)
+
+    def _watch(self, found: Approach | None) -> None:
+        if found is None:
+            return
+        if self.closest is None:
+            warnings.warn(f"{found}.", stacklevel=2)
+        if self.closest is None or found.distance < self.closest.distance:
+            self.closest = found
 
     def _save(self) -> None:
         sums = (*self.energy_line, *self.temperature_line)

@@ -7,6 +7,7 @@ again, at any moment, gives the trajectory of one that was not.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from jmlip.core.errors import ConfigError, JmlipError
 from jmlip.core.interrupts import deferred_interrupts
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
+from jmlip.md.approach import Approach
 from jmlip.md.config import MDConfig
 from jmlip.md.frames import structure_of
 from jmlip.md.progress import progress_bar
@@ -29,12 +31,15 @@ from jmlip.potentials.potential import Potential
 
 
 class MDResult(NamedTuple):
-    """How a run ended. Times and steps are of this call, means of the whole trajectory."""
+    """How a run ended. Times, steps, `closest` are of this call, means of the whole trajectory."""
 
     structure: Structure  # the last step, with energy, forces, velocities; not wrapped
     trajectory: Path
-    drift_meV_per_atom_ps: float  # of the conserved energy
-    mean_temperature_K: float
+    drift_meV_per_atom_ps: float  # of the conserved energy; NaN of fewer than two frames
+    mean_temperature_K: float  # of all frames, those of equilibration among them
+    closest: (
+        Approach | None
+    )  # atoms closer than any in the training data; None where there were none
     n_steps: int
     seconds: float  # wall time, writing included, compiling not
     n_compilations: int
@@ -53,16 +58,21 @@ class MDResult(NamedTuple):
         return 1.0e-6 * self.n_steps * self.timestep_fs / days if days else float("nan")
 
     def summary(self) -> str:
-        """The figures in two lines."""
-        if not self.n_steps:
-            return f"0 steps made; mean temperature {self.mean_temperature_K:.1f} K"
-        return (
-            f"{self.n_steps} steps in {self.seconds:.1f} s: {self.ns_per_day:.3g} ns/day, "
-            f"{self.us_per_atom_step:.3g} \N{MICRO SIGN}s/atom/step, "
-            f"{self.n_compilations} compilation{'s' * (self.n_compilations != 1)}\n"
-            f"mean temperature {self.mean_temperature_K:.1f} K, drift of the conserved energy "
-            f"{self.drift_meV_per_atom_ps:.3g} meV/atom/ps"
-        )
+        """The figures in two lines, and a third where atoms came too close."""
+        temperature = f"mean temperature {self.mean_temperature_K:.1f} K over all frames"
+        lines = ["0 steps made"]
+        if self.n_steps:
+            lines = [
+                f"{self.n_steps} steps in {self.seconds:.1f} s: {self.ns_per_day:.3g} ns/day, "
+                f"{self.us_per_atom_step:.3g} \N{MICRO SIGN}s/atom/step, "
+                f"{self.n_compilations} compilation{'s' * (self.n_compilations != 1)}"
+            ]
+        if math.isfinite(self.drift_meV_per_atom_ps):
+            drift = f"{self.drift_meV_per_atom_ps:.3g} meV/atom/ps"
+            lines.append(f"{temperature}, drift of the conserved energy {drift}")
+        else:
+            lines.append(f"{temperature}; one frame tells no drift")
+        return "\n".join([*lines, *([str(self.closest)] if self.closest else [])])
 
 
 def simulate(
@@ -142,6 +152,7 @@ def _result(run: Run) -> MDResult:
         trajectory=run.out,
         drift_meV_per_atom_ps=run.energy_line.slope / n_atoms / units.MEV,
         mean_temperature_K=run.temperature_line.mean,
+        closest=run.closest,
         n_steps=run.n_steps_made,
         seconds=run.seconds,
         n_compilations=run.n_compilations,

@@ -129,6 +129,30 @@ def test_an_overflowing_list_leaves_no_trace(tmp_path, monkeypatch):
     assert content(tmp_path / "grown.xyz") == content(tmp_path / "enough.xyz")
 
 
+def test_atoms_closer_than_in_training_are_reported_once(tmp_path):
+    """The start structure and everything after it lies below what training is said to know."""
+    near = float(np.linalg.norm(crystal().positions[0] - crystal().positions, axis=1)[1:].min())
+    known = 1.2 * near
+    potential = dataclasses.replace(lennard_jones(), statistics={"shortest_distance": known})
+    config = with_(NVE, chunk_seconds=1e-3)
+    with pytest.warns(UserWarning, match=f"as close as {near:.3f} angstrom .step 0.") as warned:
+        result = simulate(potential, crystal(), config, tmp_path / "t.xyz", progress=False)
+    assert len(warned) == 1
+    frames = [to_atoms(frame) for frame in read(tmp_path / "t.xyz")]
+    shortest = [frame.get_all_distances(mic=True)[np.triu_indices(31, 1)].min() for frame in frames]
+    assert result.closest.distance == pytest.approx(min(shortest), abs=1e-5)
+    assert result.closest.step == 10 * int(np.argmin(shortest))
+    assert f"closer than any in the training data ({known:.3f})" in result.summary()
+    potential = dataclasses.replace(potential, statistics={"shortest_distance": min(shortest)})
+    assert simulate(potential, crystal(), config, tmp_path / "u.xyz").closest is None
+
+
+def test_a_single_frame_tells_no_drift(tmp_path):
+    summary = go(crystal(), with_(NVE, n_steps=5), tmp_path / "t.xyz").summary()
+    assert "nan" not in summary
+    assert "one frame tells no drift" in summary
+
+
 @pytest.fixture
 def nans_allowed():
     with jax.debug_nans(False):
