@@ -1,13 +1,15 @@
 """`jmlip evaluate`: errors of a potential on labelled data, as a table and as JSON."""
 
 import argparse
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jmlip.cli import options as kinds
 
 if TYPE_CHECKING:
+    from jmlip.core.structure import Structure
     from jmlip.training.evaluation import EvaluationResult
 
 DESCRIPTION = """\
@@ -63,11 +65,39 @@ def run(options: argparse.Namespace) -> None:
     sets = {path: read(path, **labels) for path in options.data}
     errors = {}
     for path, structures in sets.items():
+        for notice in notices(path, structures, potential.statistics):
+            print(f"notice: {notice}", file=sys.stderr)
         result = evaluate_set(potential, structures, dtype=options.dtype, align=options.align)
         errors[path] = shown(result)
     if options.json is not None:
         write_json(options.json, errors)
     print_table(errors)
+
+
+def notices(
+    path: str, structures: Sequence["Structure"], statistics: Mapping[str, Any]
+) -> Iterator[str]:
+    """What is suspicious about a data set, by itself and beside the training data."""
+    from jmlip.analysis.distances import shortest_distance
+    from jmlip.data import check_force_sign
+    from jmlip.md.approach import MARGIN
+
+    sign = check_force_sign(structures)
+    if sign.verdict == "gradients":
+        yield f"the forces of {path} look like +dE/dR; if they are, turn their sign in the file."
+    elif sign.unit_hint:
+        yield f"the forces of {path} {sign.unit_hint}."
+    known = statistics.get("shortest_distance")
+    if known is None:
+        return
+    too_near = [shortest_distance(s, below=MARGIN * known) is not None for s in structures]
+    near = [i for i, found in enumerate(too_near) if found]
+    if near:
+        some = ", ".join(map(str, near[:8])) + (" ..." if len(near) > 8 else "")
+        yield (
+            f"{len(near)} of {len(structures)} structures of {path} have atoms closer than any in "
+            f"the training data ({known:.3f} angstrom): {some}."
+        )
 
 
 def _require_different(paths: list[str]) -> None:

@@ -82,3 +82,25 @@ def test_missing_labels_have_no_column(evaluate, folder, tmp_path):
     errors, table = evaluate(path)
     assert "forces_mae_meV_A" not in errors[path]
     assert "F MAE" not in table
+
+
+def test_suspicious_data_are_mentioned(jmlip, folder, potential, tmp_path):
+    structures = read(folder / "held-out.xyz")
+    assert "notice" not in jmlip("evaluate", potential, folder / "held-out.xyz").err
+    wrong = tmp_path / "wrong.xyz"
+    write(wrong, [s.replace(forces=-s.forces) for s in structures])
+    assert f"the forces of {wrong} look like +dE/dR" in jmlip("evaluate", potential, wrong).err
+    write(wrong, [s.replace(forces=s.forces / KCAL) for s in structures])
+    assert "as if forces were in kcal/mol/angstrom" in jmlip("evaluate", potential, wrong).err
+
+
+def test_structures_closer_than_in_training_are_named(jmlip, folder, potential, tmp_path):
+    near = tmp_path / "near.xyz"
+    structures = [
+        s.replace(positions=s.positions * (0.5 if i in (2, 7) else 1.0))
+        for i, s in enumerate(read(folder / "held-out.xyz"))
+    ]
+    write(near, structures)
+    known = load_potential(potential).statistics["shortest_distance"]
+    line = f"2 of 20 structures of {near} have atoms closer than any in the training data "
+    assert f"{line}({known:.3f} angstrom): 2, 7.\n" in jmlip("evaluate", potential, near).err
