@@ -7,7 +7,8 @@ from jmlip.cli import options as kinds
 
 DESCRIPTION = """\
 Molecular dynamics with a trained potential. START is any file with structures; its last one is
-taken. The trajectory carries its checkpoint: --restart continues it, bit for bit, up to --steps.
+taken unless --index names another. The trajectory carries its checkpoint: --restart continues it,
+bit for bit, up to --steps.
 """
 
 
@@ -16,7 +17,7 @@ def add_parser(subparsers) -> None:
         "md", help="run molecular dynamics with a potential", description=DESCRIPTION
     )
     kinds.add_potential(parser)
-    parser.add_argument("start", type=Path, metavar="START", help="structure to start from")
+    kinds.add_start(parser)
     parser.add_argument(
         "--ensemble",
         required=True,
@@ -79,7 +80,6 @@ def run(options: argparse.Namespace) -> None:
 
     from jmlip.cli.cache import use_compilation_cache
     from jmlip.core.errors import ConfigError
-    from jmlip.data import read
     from jmlip.factory import load_potential
     from jmlip.md.config import MDConfig
     from jmlip.md.simulate import simulate
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
     )
     use_compilation_cache()
     potential = load_potential(options.potential)
-    (start,) = read(options.start, index=-1)
+    start = kinds.read_start(options)
     bar = sys.stderr.isatty()
     result = simulate(potential, start, config, options.out, restart=options.restart, progress=bar)
     if not bar:  # beside the bar, the figures are shown already

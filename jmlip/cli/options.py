@@ -7,6 +7,7 @@ from typing import Any
 
 from jmlip.core.config import from_dict
 from jmlip.core.errors import ConfigError
+from jmlip.core.structure import Structure
 from jmlip.data.units import Units
 
 
@@ -37,6 +38,26 @@ def _bounded(kind: type, holds: Callable, words: str) -> Callable[[str], float]:
 
 def add_potential(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("potential", type=Path, metavar="POTENTIAL", help="potential directory")
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """START and --index; `read_start` reads what they name."""
+    parser.add_argument("start", type=Path, metavar="START", help="structure to start from")
+    parser.add_argument(
+        "--index",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="which structure of START, from 0, or from the end if negative (default: the last)",
+    )
+
+
+def read_start(options: argparse.Namespace) -> Structure:
+    """The structure to start from."""
+    from jmlip.data import read
+
+    (start,) = read(options.start, index=options.index)
+    return start
 
 
 def add_dtype(parser: argparse.ArgumentParser, *, default: str) -> None:

@@ -13,9 +13,7 @@ def add_parser(subparsers) -> None:
         description="Relax positions (and the cell) until no force exceeds a bound, in float64.",
     )
     kinds.add_potential(parser)
-    parser.add_argument(
-        "start", type=Path, metavar="START", help="structure to start from; the last of the file"
-    )
+    kinds.add_start(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -44,7 +42,7 @@ def add_parser(subparsers) -> None:
 def run(options: argparse.Namespace) -> None:
     from jmlip.cli.cache import use_compilation_cache
     from jmlip.core.errors import ConfigError
-    from jmlip.data import read, write
+    from jmlip.data import write
     from jmlip.factory import load_potential
     from jmlip.interop.relax import relax
 
@@ -54,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"--out must not exist yet, and {options.out} does; choose another name.")
     use_compilation_cache()
     potential = load_potential(options.potential)
-    (start,) = read(options.start, index=-1)
+    start = kinds.read_start(options)
     result = relax(
         potential, start, cell=options.cell, fmax=options.fmax_eV_A, max_steps=options.steps
     )

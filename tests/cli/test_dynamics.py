@@ -55,3 +55,17 @@ def test_relax_finds_the_bond_length(jmlip, folder, potential, tmp_path):
     assert length(relaxed) == pytest.approx(BOND, abs=0.01)
     assert np.abs(relaxed.forces).max() < 1e-3
     assert length(read(folder / "held-out.xyz")[-1]) != pytest.approx(BOND, abs=0.01)
+
+
+def test_the_start_is_the_frame_that_is_named(jmlip, folder, potential, tmp_path):
+    start = folder / "held-out.xyz"
+    frames = read(start)
+    for index, words in ((-1, ()), (3, ("--index", 3)), (-2, ("--index", -2))):
+        out = tmp_path / f"{index}.xyz"
+        result = jmlip(
+            "md", potential, start, *NVE, "--steps", 0, "--temperature-K", 300, "--out", out, *words
+        )
+        assert result.code == 0
+        np.testing.assert_allclose(read(out)[0].positions, frames[index].positions, atol=1e-6)
+    result = jmlip("relax", potential, start, "--out", tmp_path / "r.xyz", "--index", 20)
+    assert (result.code, "none of the 20 frames" in result.err) == (1, True)
