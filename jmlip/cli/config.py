@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jmlip.core.config import from_dict, load_toml, override
+from jmlip.core.config import from_dict, load_toml, override, to_dict
 from jmlip.core.errors import ConfigError
 from jmlip.data.units import Units
 from jmlip.factory import MODELS, make_model
@@ -147,6 +147,20 @@ class RunConfig:
             fields["r_high"] = round(R_HIGH * cutoff, 3)
             fields["r_low"] = round(R_LOW * (shortest_distance or 0.5 * cutoff), 3)
         return fields | self.model_fields
+
+    def known_model(self) -> dict[str, Any]:
+        """Kind and all fields of the model, except those that only the data can tell."""
+        near, far = (
+            to_dict(make_model(self.kind, self.complete_model(**guess)).config)
+            for guess in (
+                {"species": (1,), "shortest_distance": None},
+                {"species": (2,), "shortest_distance": 0.1},
+            )
+        )
+        known = {name: value for name, value in near.items() if far.get(name) == value}
+        if self.data.reference == "isolated-atoms" and "energy_shift" not in self.model:
+            known.pop("energy_shift", None)
+        return {"kind": self.kind, **known}
 
     def training_config(self, loss: LossConfig) -> TrainingConfig:
         """What `fit` wants."""

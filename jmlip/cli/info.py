@@ -10,7 +10,7 @@ from jmlip.cli import options as kinds
 DESCRIPTION = """\
 What a potential directory, a data file or a configuration (.toml) is: kind, species, sizes and
 origin of a potential; counts, labels, ranges and a curation report of data, with the sign of the
-forces; the resolved fields of a configuration, if it is valid.
+forces; the resolved fields of a configuration, if it is valid and its files exist.
 """
 
 
@@ -41,18 +41,21 @@ def run(options: argparse.Namespace) -> None:
 
 
 def describe_config(path: Path) -> list[str]:
-    from jmlip.cli.config import load_config, to_toml
+    from jmlip.cli.config import FILE_FIELDS, load_config, to_toml
     from jmlip.core.config import to_dict
+    from jmlip.core.errors import ConfigError
 
     config = load_config(path)
     absent = [
-        str(file)
-        for name in ("train", "validation", "test", "isolated_atoms")
-        for file in config.data.files(name)
-        if not file.exists()
+        str(file) for name in FILE_FIELDS for file in config.data.files(name) if not file.exists()
     ]
+    if absent:
+        raise ConfigError(
+            f"{path} is well formed, but must name files that exist, found none at "
+            f"{', '.join(absent)}."
+        )
     head = f"# {path} is valid; what is not given here follows from the data"
-    return [head, *(f"# does not exist: {file}" for file in absent), "", to_toml(to_dict(config))]
+    return [head, "", to_toml({**to_dict(config), "model": config.known_model()})]
 
 
 def describe_potential(path: Path) -> list[str]:

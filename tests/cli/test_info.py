@@ -40,11 +40,18 @@ def test_configuration_is_shown_resolved_and_can_be_read_back(jmlip, folder):
     config = tomllib.loads(result.out)
     assert config["data"]["train"] == str(folder / "hydrogen.xyz")
     assert config["optimizer"]["b1"] == 0.9
-    assert "does not exist" not in result.out
+
+
+def test_configuration_shows_the_whole_model(jmlip, folder):
+    config = tomllib.loads(jmlip("info", folder / "config.toml").out)
+    trained = tomllib.loads((folder / "run" / "config.toml").read_text())
+    # the shortest distance is known only from the data
+    assert trained["model"].pop("r_low") > 0.0
+    assert config["model"] == trained["model"]
 
 
 def test_configuration_with_absent_files(jmlip, tmp_path):
-    (tmp_path / "c.toml").write_text('[data]\ntrain = "nowhere.xyz"\n')
+    (tmp_path / "c.toml").write_text('[data]\ntrain = ["nowhere.xyz", "c.toml"]\n')
     result = jmlip("info", tmp_path / "c.toml")
-    assert result.code == 0
-    assert f"# does not exist: {tmp_path / 'nowhere.xyz'}" in result.out
+    assert result.code == 2
+    assert result.err.endswith(f"found none at {tmp_path / 'nowhere.xyz'}.\n")
