@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,19 +32,11 @@ from jmlip.training.progress import Display, Status
 from jmlip.training.records import Records, epoch_record
 from jmlip.training.residuals import Residuals
 from jmlip.training.step import Compilations, Controls, Step, StepReport, TrainState
+from jmlip.training.taken import Taken, diagnosis
 from jmlip.training.validation import Validation, validate
 
 READ_EVERY_STEPS, READ_EVERY_SECONDS = 16, 0.25
 """How far the host runs ahead of what it has read."""
-
-
-class Taken(NamedTuple):
-    """A step that was handed to the device and whose report has not been read."""
-
-    report: StepReport
-    step: int
-    learning_rate: float
-    indices: np.ndarray  # structures of its batch
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -301,21 +293,3 @@ class Trainer:
             limit = (self.config.training.max_minutes or math.inf) - gone
             status.eta_s = 60.0 * max(min(rest, limit), 0.0)
         self.display.update(status, end_of_epoch=end_of_epoch)
-
-
-def diagnosis(config: TrainingConfig, taken: Taken, report: StepReport) -> str:
-    """What went wrong in the last of too many steps that were not finite."""
-    names = zip(config.loss.terms, np.isfinite(report.terms), strict=True)
-    wrong = [f"loss term {name}" for name, finite in names if not finite] or ["the gradient"]
-    return (
-        f"training must stay finite, but {int(report.skipped_in_a_row)} steps in a row did not, up "
-        f"to step {taken.step}: {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not "
-        f"finite at learning rate {taken.learning_rate:.3g} for structures {_some(taken.indices)} "
-        "of the training set; look at them, or start a new run with a lower "
-        "optimizer.learning_rate or with optimizer.clip_norm (the last good checkpoint is kept)."
-    )
-
-
-def _some(indices: np.ndarray) -> str:
-    shown = ", ".join(str(int(i)) for i in sorted(indices)[:12])
-    return f"{shown} and {len(indices) - 12} more" if len(indices) > 12 else shown
