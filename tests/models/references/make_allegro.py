@@ -23,9 +23,11 @@ VARIANTS = {
     "allegro_coupled": {
         "num_layers": 3, "l_max": 2, "parity": True, "tp_path_channel_coupling": True,
     },
+    # five layers: only then is 0o used
     "allegro_uncoupled": {
-        "num_layers": 3, "l_max": 2, "parity": True, "tp_path_channel_coupling": False,
-        "allegro_mlp_hidden_layers_depth": 2, "avg_num_neighbors": {"H": 1.2, "C": 1.9, "O": 1.5},
+        "num_layers": 5, "l_max": 2, "parity": True, "tp_path_channel_coupling": False,
+        "allegro_mlp_hidden_layers_depth": 2, "avg_num_neighbors": {"H": 0.4, "C": 0.6, "O": 0.5},
+        "per_type_energy_scales": {"H": 2.0, "C": 3.0, "O": 1.5},
     },
     # natural parity; splines for every pair of elements, cutoffs by pair, repulsion
     "allegro_spline": {

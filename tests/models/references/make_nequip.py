@@ -21,10 +21,12 @@ COMMON = {
     "per_type_energy_shifts": {"H": -13.5, "C": -1029.2, "O": -2041.8},
 }  # fmt: skip
 VARIANTS = {
-    # four layers: 0o needs three to appear
+    # six layers: 0o needs three to appear and three more to reach the energy; few neighbors in
+    # the norm make the features large, so that those of unnatural parity count
     "nequip_parity": {
-        "num_layers": 4, "l_max": 2, "parity": True, "num_features": 4, "num_bessels": 6,
-        "type_embed_num_features": 3, "radial_mlp_depth": 1, "radial_mlp_width": 8,
+        "num_layers": 6, "l_max": 2, "parity": True, "num_features": 3, "num_bessels": 6,
+        "type_embed_num_features": 2, "radial_mlp_depth": 1, "radial_mlp_width": 8,
+        "avg_num_neighbors": 0.06,
     },
     "nequip_natural": {
         "num_layers": 3, "l_max": 2, "parity": False, "num_features": [5, 4, 3], "num_bessels": 5,
