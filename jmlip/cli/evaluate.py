@@ -65,10 +65,10 @@ def run(options: argparse.Namespace) -> None:
     sets = {path: read(path, **labels) for path in options.data}
     errors = {}
     for path, structures in sets.items():
-        for notice in notices(path, structures, potential.statistics):
-            print(f"notice: {notice}", file=sys.stderr)
         result = evaluate_set(potential, structures, dtype=options.dtype, align=options.align)
         errors[path] = shown(result)
+        for notice in notices(path, structures, potential.statistics):
+            print(f"notice: {notice}", file=sys.stderr)
     if options.json is not None:
         write_json(options.json, errors)
     print_table(errors)

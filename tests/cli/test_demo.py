@@ -31,6 +31,7 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr("jmlip.cli.demo_steps.sample", run_all)
 
 
+@pytest.mark.filterwarnings("ignore:atoms came as close")  # so little is learned
 def test_demo_from_data_to_report_and_again(tmp_path, capsys, in_this_process, monkeypatch):
     out = tmp_path / "demo"
     with jax.numpy_rank_promotion("allow"), jax.debug_nans(False):
