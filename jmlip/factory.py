@@ -10,12 +10,17 @@ from jmlip.core.config import from_dict, unknown
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.models.ani import ANI, ANIConfig
 from jmlip.models.hipnn import HIPNN, HIPNNConfig
+from jmlip.models.multi_ace import MultiACE
+from jmlip.models.multi_ace_config import PRESETS, MultiACEConfig
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.storage import read_parameters, read_potential_files
 
 MODELS: Mapping[str, tuple[type[nn.Module], type]] = {
     "ani": (ANI, ANIConfig),
+    "botnet": (MultiACE, MultiACEConfig),
     "hipnn": (HIPNN, HIPNNConfig),
+    "mace": (MultiACE, MultiACEConfig),
+    "nequip": (MultiACE, MultiACEConfig),
 }
 
 
@@ -32,7 +37,8 @@ def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
     if kind not in MODELS:
         raise ConfigError(unknown(kind, MODELS, what=f"model.kind {kind!r}"))
     module, config_class = MODELS[kind]
-    return module(config=from_dict(config_class, config, where="model"))
+    values = {**PRESETS.get(kind, {}), **config}
+    return module(config=from_dict(config_class, values, where="model"))
 
 
 def load_potential(path: str | Path) -> Potential:

@@ -21,4 +21,14 @@ def smooth(r: Float[Array, "*n"], cutoff: float) -> Float[Array, "*n"]:
     return jnp.where(inside, jnp.exp(1.0 - 1.0 / (1.0 - x * x)), 0.0)
 
 
+def polynomial(r: Float[Array, "*n"], cutoff: float, order: int) -> Float[Array, "*n"]:
+    """u_p(x) = 1 - (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) - p(p+1)/2 x^(p+2), x = r / r_c < 1.
+
+    Value, first and second derivative vanish at r_c (Gasteiger et al., ICLR 2020).
+    """
+    p, x = order, jnp.where(r < cutoff, r / cutoff, 1.0)
+    bracket = 0.5 * (p + 1) * (p + 2) - x * (p * (p + 2) - x * (0.5 * p * (p + 1)))
+    return jnp.where(r < cutoff, 1.0 - x**p * bracket, 0.0)
+
+
 CUTOFFS = {"cosine_squared": cosine_squared, "smooth": smooth}

@@ -1,7 +1,12 @@
 """Radial functions: an expansion of a distance in a learnable or fixed basis."""
 
+import math
+from typing import Literal
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+BesselNormalization = Literal["dimenet", "nequip", "sinc"]
 
 
 def inverse_distance_gaussians(
@@ -14,3 +19,31 @@ def inverse_distance_gaussians(
     to_last_axis = (1,) * r.ndim + (-1,)
     x = sigma.reshape(to_last_axis) * (1.0 / r[..., None] - 1.0 / mu.reshape(to_last_axis))
     return jnp.exp(-0.5 * x * x)
+
+
+def bessel(
+    r: Float[Array, "*n"], frequencies: Float[Array, " basis"], cutoff: float, prefactor: float
+) -> Float[Array, "*n basis"]:
+    """B_n(r) = prefactor sin(w_n r / r_c) / r.
+
+    Args:
+        r: distances, angstrom, positive.
+        frequencies: w_n; n pi makes the functions orthogonal.
+        cutoff: r_c, angstrom.
+        prefactor: see `bessel_prefactor`.
+    """
+    scale = frequencies.reshape((1,) * r.ndim + (-1,)) / cutoff
+    return prefactor * jnp.sin(scale * r[..., None]) / r[..., None]
+
+
+def bessel_prefactor(normalization: BesselNormalization, cutoff: float) -> float:
+    """Prefactor of the three normalizations in use.
+
+    "dimenet": sqrt(2 / r_c), orthonormal with weight r^2 (DimeNet, BOTNet, MACE); "nequip": 2 / r_c
+    (NequIP); "sinc": r_c / pi, so that B_n = n sinc(n r / r_c), without dimension (Allegro).
+    """
+    return {
+        "dimenet": (2.0 / cutoff) ** 0.5,
+        "nequip": 2.0 / cutoff,
+        "sinc": cutoff / math.pi,
+    }[normalization]

@@ -48,6 +48,12 @@ def _ani(**config) -> Callable[[], Potential]:
     return lambda: _potential("ani", make_model("ani", values))
 
 
+def _multi_ace(kind: str, **config) -> Callable[[], Potential]:
+    sizes = {"n_channels": 3, "n_layers": 2, "radial_hidden": [8], "mean_neighbors": 3.0}
+    values = {"species": SPECIES, "cutoff": CUTOFF, **sizes, **config}
+    return lambda: _potential(kind, make_model(kind, values))
+
+
 def _potential(kind: str, model) -> Potential:
     return initial_potential(
         kind, model, key=jax.random.key(7), reference_energies=REFERENCE_ENERGIES
@@ -60,4 +66,9 @@ SUBJECTS = (
     Subject("hipnn-rank0", _hipnn(max_rank=0, n_interactions=1)),
     Subject("hipnn-rank1", _hipnn(max_rank=1, cutoff_function="smooth"), smooth=True),
     Subject("hipnn-rank2", _hipnn(max_rank=2, n_interactions=2, initialization="hippynn")),
+    Subject("mace", _multi_ace("mace", harmonics=2), smooth=True),
+    Subject("nequip", _multi_ace("nequip", max_degree=1, harmonics=1), smooth=True),
+    Subject(
+        "botnet", _multi_ace("botnet", max_degree=1, harmonics=1, radial_hidden=[]), smooth=True
+    ),
 )

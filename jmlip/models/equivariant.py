@@ -1,0 +1,182 @@
+"""Parts of equivariant models: linear maps, gates, radial networks, species.
+
+Weights are standard normal and every sum over n inputs is divided by sqrt(n) when it is made, as in
+e3nn ("element" normalization of paths and gradients): learning rates then mean what they mean in
+the published codes. Activations are scaled to unit second moment, by the constants that e3nn for
+torch uses, where a model was published so.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+from jaxtyping import Array, Float, Int
+
+from jmlip.ops.irreps import SCALAR, Irrep, slices
+from jmlip.ops.symmetric import symmetric_power
+
+Blocks = dict[Irrep, Array]
+"""Features by irrep, each `[atoms, 2l + 1, channels]`."""
+
+NORMAL = initializers.normal(1.0)
+SILU_SCALE = 1.6791767923989418
+TANH_SCALE = 1.5937334472592695
+"""1 / sqrt(E[f(z)^2]), z standard normal, as e3nn for torch samples it."""
+
+
+def silu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """SiLU scaled to unit second moment."""
+    return SILU_SCALE * jax.nn.silu(x)
+
+
+def tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Hyperbolic tangent scaled to unit second moment."""
+    return TANH_SCALE * jnp.tanh(x)
+
+
+def split(features: Float[Array, "atoms rows channels"], irreps: tuple[Irrep, ...]) -> Blocks:
+    """Blocks of an array of features."""
+    return {ir: features[:, rows] for ir, rows in zip(irreps, slices(irreps), strict=True)}
+
+
+def join(blocks: Blocks) -> Float[Array, "atoms rows channels"]:
+    """One array from blocks with equally many channels."""
+    return jnp.concatenate(list(blocks.values()), axis=1)
+
+
+def add(a: Blocks, b: Blocks) -> Blocks:
+    """Sum, block by block; irreps of `b` that `a` does not have are dropped."""
+    return {ir: value + b[ir] if ir in b else value for ir, value in a.items()}
+
+
+class IrrepLinear(nn.Module):
+    """y^ir = x^ir W^ir / sqrt(inputs), for those irreps that both sides have."""
+
+    outputs: tuple[tuple[Irrep, int], ...]
+
+    @nn.compact
+    def __call__(self, blocks: Blocks) -> Blocks:
+        found = {}
+        for ir, width in self.outputs:
+            if ir in blocks:
+                n = blocks[ir].shape[-1]
+                weight = self.param(f"weight_{ir}", NORMAL, (n, width))
+                found[ir] = blocks[ir] @ (weight * n**-0.5)
+        return found
+
+
+class SpeciesLinear(nn.Module):
+    """y^ir_a = x^ir_a W^ir_{species(a)} / sqrt(inputs * species): e3nn's product with a one-hot.
+
+    One matrix product with the features spread over species: no matrix per atom is ever made.
+    """
+
+    outputs: tuple[tuple[Irrep, int], ...]
+
+    @nn.compact
+    def __call__(self, blocks: Blocks, one_hot: Float[Array, "atoms species"]) -> Blocks:
+        n_atoms, n_species = one_hot.shape
+        found = {}
+        for ir, width in self.outputs:
+            if ir in blocks:
+                n = blocks[ir].shape[-1]
+                weight = self.param(f"weight_{ir}", NORMAL, (n_species, n, width))
+                spread = blocks[ir][:, :, None, :] * one_hot[:, None, :, None]
+                spread = spread.reshape(n_atoms, ir.dim, n_species * n)
+                found[ir] = spread @ (
+                    weight.reshape(n_species * n, width) * (n * n_species) ** -0.5
+                )
+        return found
+
+
+def gate_widths(irreps: tuple[Irrep, ...], channels: int) -> tuple[tuple[Irrep, int], ...]:
+    """What `gate` needs for output `irreps`: scalars carry one more set for each gated irrep."""
+    gated = sum(ir.l > 0 for ir in irreps)
+    widths = {ir: channels for ir in irreps}
+    widths[SCALAR] = channels * (1 + gated)
+    return tuple(widths.items())
+
+
+def gate(blocks: Blocks, irreps: tuple[Irrep, ...], channels: int) -> Blocks:
+    """Scalars through SiLU (even) or tanh (odd); the rest times SiLU of scalars of their own."""
+    scalars, gates = blocks[SCALAR][..., :channels], blocks[SCALAR][..., channels:]
+    activated = silu(gates).reshape(*gates.shape[:2], -1, channels)
+    found, n = {}, 0
+    for ir in irreps:
+        if ir == SCALAR:
+            found[ir] = silu(scalars)
+        elif ir.l == 0:
+            found[ir] = tanh(blocks[ir])
+        else:
+            found[ir] = blocks[ir] * activated[:, :, n]
+            n += 1
+    return found
+
+
+class MLP(nn.Module):
+    """Layers without biases, SiLU between them, so that zero stays zero.
+
+    Args:
+        widths: outputs of each layer.
+        scaling: "moment": SiLU of unit second moment (e3nn); "gain": plain SiLU, and sqrt(2) in
+            every layer after one (NequIP since 0.6).
+    """
+
+    widths: tuple[int, ...]
+    scaling: Literal["moment", "gain"] = "moment"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "rows inputs"]) -> Float[Array, "rows outputs"]:
+        for i, width in enumerate(self.widths):
+            n = x.shape[-1]
+            gain = 2.0**0.5 if self.scaling == "gain" and i > 0 else 1.0
+            if i > 0:
+                x = silu(x) if self.scaling == "moment" else jax.nn.silu(x)
+            x = x @ (self.param(f"weight_{i}", NORMAL, (n, width)) * (gain * n**-0.5))
+        return x
+
+
+class SpeciesRadial(nn.Module):
+    """w = sum_n W[species of the sender, n] B_n(r): a linear radial function of each element."""
+
+    width: int
+
+    @nn.compact
+    def __call__(
+        self, basis: Float[Array, "pairs radial"], sender: Int[Array, " pairs"], n_species: int
+    ) -> Float[Array, "pairs outputs"]:
+        n = basis.shape[-1]
+        weight = self.param("weight", initializers.xavier_uniform(), (n_species * n, self.width))
+        one_hot = jax.nn.one_hot(sender, n_species, dtype=basis.dtype)
+        return (one_hot[:, :, None] * basis[:, None, :]).reshape(len(basis), -1) @ weight
+
+
+class SymmetricProduct(nn.Module):
+    """B = sum_nu sum_eta W^nu[species, eta, c] (A x ... x A)_eta, to each output irrep."""
+
+    inputs: tuple[Irrep, ...]
+    outputs: tuple[Irrep, ...]
+    order: int
+
+    @nn.compact
+    def __call__(self, blocks: Blocks, one_hot: Float[Array, "atoms species"]) -> Blocks:
+        features = join(blocks)
+        found: Blocks = {}
+        for nu in range(1, self.order + 1):
+            powers = symmetric_power(features, self.inputs, nu, self.outputs)
+            for ir, power in zip(self.outputs, powers, strict=True):
+                eta, channels = power.shape[0], features.shape[-1]
+                if eta == 0:
+                    continue
+                shape = (one_hot.shape[1], eta, channels)
+                weight = self.param(
+                    f"weight_{ir}_{nu}",
+                    lambda key, shape, dtype=jnp.float32, eta=eta: NORMAL(key, shape, dtype) / eta,
+                    shape,
+                )
+                own = jnp.einsum("as,sec->eac", one_hot, weight)
+                term = jnp.einsum("eMac,eac->aMc", power, own)
+                found[ir] = found[ir] + term if ir in found else term
+        return found

@@ -1,0 +1,210 @@
+"""The multi-ACE family: NequIP, BOTNet, MACE and what lies between, as one model.
+
+A layer makes messages from the neighbors' features, multiplies them with themselves, and updates:
+
+    A_i = (1 / N) W sum_j R(r_ij) (Y(r_ij) x W h_j)          convolution, `jmlip.ops.contraction`
+    B_i = sum_nu sum_eta w^nu_{z_i, eta} (A_i x ... x A_i)_eta   symmetric product, nu factors
+    h_i <- W B_i + W_{z_i} h_i                               update, through a gate or not
+    E_i = scale * sum_t readout_t(h_i^t) + shift
+
+NequIP is nu = 1 with a gate and one readout; BOTNet nu = 1 without any nonlinearity in the trunk
+and a readout after every layer; MACE nu = 3 in two layers. `jmlip.models.multi_ace_config` has the
+switches of each in one table.
+
+References: Batatia et al., Nat. Mach. Intell. 7, 56 (2025) (the design space, BOTNet); Batzner et
+al., Nat. Commun. 13, 2453 (2022) (NequIP); Batatia et al., NeurIPS 35, 11423 (2022) (MACE).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jmlip.graphs.graph import AtomGraph, sum_over_neighbors
+from jmlip.graphs.output import AtomicOutput
+from jmlip.models.equivariant import (
+    MLP,
+    NORMAL,
+    Blocks,
+    IrrepLinear,
+    SpeciesLinear,
+    SpeciesRadial,
+    SymmetricProduct,
+    add,
+    gate,
+    gate_widths,
+    join,
+)
+from jmlip.models.multi_ace_config import MultiACEConfig
+from jmlip.ops import safe
+from jmlip.ops.contraction import convolve, couplings
+from jmlip.ops.cutoffs import polynomial
+from jmlip.ops.irreps import SCALAR, Irrep, paths
+from jmlip.ops.radial import bessel, bessel_prefactor
+from jmlip.ops.spherical import spherical_harmonics
+
+
+class MultiACE(nn.Module):
+    """A member of the family: `apply({"params": params}, graph) -> AtomicOutput`."""
+
+    config: MultiACEConfig
+
+    @nn.compact
+    def __call__(self, graph: AtomGraph) -> AtomicOutput:
+        config = self.config
+        basis, angular = PairBasis(config, name="pairs")(graph)
+        n_species = len(config.species)
+        one_hot = jax.nn.one_hot(graph.nodes.species, n_species, dtype=basis.dtype)
+        embedding = self.param("embedding", NORMAL, (n_species, config.n_channels))
+        scalars = one_hot @ (embedding * n_species**-0.5)
+        features, terms = {SCALAR: scalars[:, None, :]}, []
+        for n in range(config.n_layers):
+            features = Layer(config, n, name=f"layer_{n + 1}")(
+                graph, features, basis, angular, one_hot
+            )
+            scalars = features[SCALAR][:, 0]
+            last = n == config.n_layers - 1
+            if last or config.readout == "every":
+                terms.append(Readout(config, last=last, name=f"readout_{n + 1}")(scalars))
+        atomic_terms = config.energy_scale * jnp.stack(terms, axis=-1)
+        energy = atomic_terms.sum(axis=-1) + config.energy_shift
+        return AtomicOutput(energy, atomic_terms, scalars)
+
+
+class PairBasis(nn.Module):
+    """Radial functions times envelope, and spherical harmonics; zero in padding."""
+
+    config: MultiACEConfig
+
+    @nn.compact
+    def __call__(
+        self, graph: AtomGraph
+    ) -> tuple[Float[Array, "pairs radial"], Float[Array, "pairs harmonics"]]:
+        config, mask = self.config, graph.edges.mask
+        length = safe.norm(graph.edges.vector)
+        unit = graph.edges.vector / length[:, None]
+        frequencies = jnp.pi * jnp.arange(1, config.radial + 1, dtype=length.dtype)
+        if config.trainable_frequencies:
+            frequencies = self.param("frequencies", lambda _: jnp.asarray(frequencies))
+        prefactor = bessel_prefactor(config.radial_normalization, config.cutoff)
+        radial = bessel(length, frequencies, config.cutoff, prefactor)
+        envelope = jnp.where(mask, polynomial(length, config.cutoff, config.envelope), 0.0)
+        angular = spherical_harmonics(unit, config.harmonics)
+        return radial * envelope[:, None], jnp.where(mask[:, None], angular, 0.0)
+
+
+class Layer(nn.Module):
+    """Convolution, product and update."""
+
+    config: MultiACEConfig
+    index: int
+
+    @nn.compact
+    def __call__(
+        self,
+        graph: AtomGraph,
+        features: Blocks,
+        basis: Float[Array, "pairs radial"],
+        angular: Float[Array, "pairs harmonics"],
+        one_hot: Float[Array, "atoms species"],
+    ) -> Blocks:
+        config, n = self.config, self.config.n_channels
+        outputs = config.layer_irreps()[self.index + 1]
+        skip = config.first_skip if self.index == 0 else "species"
+        gated = config.activation == "gate"
+        widths = gate_widths(outputs, n) if gated else tuple((ir, n) for ir in outputs)
+        message = Convolution(config, self.index, name="convolution")(
+            graph, features, basis, angular, widths
+        )
+        if skip == "message":
+            own = tuple((ir, value.shape[-1]) for ir, value in message.items())
+            message = SpeciesLinear(own, name="species")(message, one_hot)
+        if config.correlation > 1:
+            inputs = tuple(message)
+            message = SymmetricProduct(inputs, outputs, config.correlation, name="product")(
+                message, one_hot
+            )
+            message = IrrepLinear(widths, name="mix")(message)
+        if skip == "species":
+            message = add(message, SpeciesLinear(widths, name="skip")(features, one_hot))
+        return gate(message, outputs, n) if gated else message
+
+
+class Convolution(nn.Module):
+    """A = W sum_j R(r_ij) (Y(r_ij) x W h_j), normalized by the number of neighbors."""
+
+    config: MultiACEConfig
+    index: int
+
+    @nn.compact
+    def __call__(
+        self,
+        graph: AtomGraph,
+        features: Blocks,
+        basis: Float[Array, "pairs radial"],
+        angular: Float[Array, "pairs harmonics"],
+        widths: tuple[tuple[Irrep, int], ...],
+    ) -> Blocks:
+        config, n = self.config, self.config.n_channels
+        inputs, targets = tuple(features), config.message_irreps(self.index)
+        table = paths(inputs, config.harmonics, targets)
+        up = IrrepLinear(tuple((ir, n) for ir in inputs), name="up")(features)
+        weights = self._weights(graph, basis, len(table) * n).reshape(-1, len(table), n)
+        summed = convolve(
+            join(up),
+            angular,
+            weights,
+            graph.senders,
+            graph.edges.reverse,
+            couplings(inputs, config.harmonics, table),
+            backend=config.kernels,
+        )
+        if config.correlation > 1:
+            widths = tuple((ir, n) for ir in targets)
+        down = IrrepLinear(widths, name="down")(_by_output(summed, table))
+        factor = config.neighbor_factor
+        if config.normalization == "density":
+            factor = 1.0 / (1.0 + self._density(graph, basis))[:, None, None]
+        return {ir: value * factor for ir, value in down.items()}
+
+    def _weights(self, graph: AtomGraph, basis: Array, width: int) -> Array:
+        config = self.config
+        if config.radial_species:
+            sender = graph.nodes.species[graph.senders]
+            return SpeciesRadial(width, name="radial")(basis, sender, len(config.species))
+        return MLP((*config.radial_hidden, width), config.radial_scaling, name="radial")(basis)
+
+    def _density(self, graph: AtomGraph, basis: Array) -> Array:
+        """rho_i = sum_j tanh(x_ij^2), x a linear map of the radial functions."""
+        x = MLP((1,), name="density")(basis)[:, 0]
+        return sum_over_neighbors(graph, jnp.tanh(x * x))
+
+
+def _by_output(summed: Array, table: tuple) -> Blocks:
+    """Rows [2l + 1, paths] of each output irrep as [2l + 1, paths * channels]."""
+    found, start = {}, 0
+    for ir in dict.fromkeys(path.output for path in table):
+        n_paths = sum(path.output == ir for path in table)
+        stop = start + ir.dim * n_paths
+        found[ir] = summed[:, start:stop].reshape(len(summed), ir.dim, -1)
+        start = stop
+    return found
+
+
+class Readout(nn.Module):
+    """Energy of an atom from its scalars, before the common scale."""
+
+    config: MultiACEConfig
+    last: bool
+
+    @nn.compact
+    def __call__(self, scalars: Float[Array, "atoms channels"]) -> Float[Array, " atoms"]:
+        config = self.config
+        hidden = config.last_readout if self.last else ()
+        if config.readout_activation:
+            return MLP((*hidden, 1), config.radial_scaling, name="mlp")(scalars)[:, 0]
+        x = scalars
+        for i, width in enumerate((*hidden, 1)):
+            weight = self.param(f"weight_{i}", NORMAL, (x.shape[-1], width))
+            x = x @ (weight * x.shape[-1] ** -0.5)
+        return x[:, 0]

@@ -1,0 +1,182 @@
+"""One configuration for the multi-ACE family; NequIP, BOTNet, MACE and linear models are presets.
+
+| field           | nequip           | botnet            | mace               |
+|-----------------|------------------|-------------------|--------------------|
+| n_layers        | 4                | 5                 | 2                  |
+| correlation     | 1                | 1                 | 3                  |
+| normalization   | "root"           | "mean"            | "mean"             |
+| first_skip      | "none"           | "message"         | "message"          |
+| activation      | "gate"           | "none"            | "none"             |
+| readout         | "last"           | "every"           | "every"            |
+| last_readout    | ()               | (16,)             | (16,)              |
+| radial_scaling  | "gain"           | "moment"          | "moment"           |
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from jmlip.ops.contraction import BackendName
+from jmlip.ops.irreps import SCALAR, Irrep, all_irreps, harmonics, reached
+from jmlip.ops.radial import BesselNormalization
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MultiACEConfig:
+    """Size and form of a member of the multi-ACE family.
+
+    Args:
+        species: atomic numbers, in the order of the one-hot input.
+        cutoff: r_c, angstrom.
+        n_layers: message-passing layers T.
+        n_channels: channels of every irrep.
+        max_degree: highest degree of the features between layers.
+        harmonics: highest degree of the spherical harmonics of a pair.
+        both_parities: features of both parities for each degree, or that of the harmonics only.
+        correlation: highest order nu of the symmetric product of every layer; 1 for none.
+        normalization: sums over neighbors are divided by their mean number ("mean"), its root
+            ("root"), or 1 + a learned density of neighbors ("density").
+        mean_neighbors: mean number of neighbors of an atom in the training data.
+        first_skip: of the first layer: "none", "species" (a linear map of the old features for each
+            element is added) or "message" (such a map acts on the message instead). Later layers
+            add the map of the old features.
+        activation: "gate", or "none" for a linear update.
+        last_layer: features of the last layer: "scalars" or "all".
+        readout: energies from "every" layer (linear, but for the last) or the "last" one.
+        last_readout: hidden widths of the last readout.
+        readout_activation: SiLU between the layers of the last readout.
+        radial: number of Bessel functions.
+        radial_normalization: their prefactor, see `jmlip.ops.radial.bessel_prefactor`.
+        trainable_frequencies: whether the frequencies of the Bessel functions are parameters.
+        envelope: order p of the polynomial envelope.
+        radial_hidden: hidden widths of the radial network; a linear function of the basis for each
+            sender's element where "radial_species" is set.
+        radial_species: see `radial_hidden`.
+        radial_scaling: see `jmlip.models.equivariant.MLP`.
+        energy_scale: eV; multiplies every readout.
+        energy_shift: initial interaction energy of an atom, eV; added to every atom.
+        kernels: backend of the convolution, see `jmlip.ops.contraction`.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    species: tuple[int, ...]
+    cutoff: float = 5.0
+    n_layers: int = 2
+    n_channels: int = 64
+    max_degree: int = 1
+    harmonics: int = 3
+    both_parities: bool = False
+    correlation: int = 3
+    normalization: Literal["mean", "root", "density"] = "mean"
+    mean_neighbors: float = 10.0
+    first_skip: Literal["none", "species", "message"] = "message"
+    activation: Literal["none", "gate"] = "none"
+    last_layer: Literal["scalars", "all"] = "scalars"
+    readout: Literal["every", "last"] = "every"
+    last_readout: tuple[int, ...] = (16,)
+    readout_activation: bool = True
+    radial: int = 8
+    radial_normalization: BesselNormalization = "dimenet"
+    trainable_frequencies: bool = False
+    envelope: int = 5
+    radial_hidden: tuple[int, ...] = (64, 64, 64)
+    radial_species: bool = False
+    radial_scaling: Literal["moment", "gain"] = "moment"
+    energy_scale: float = 1.0
+    energy_shift: float = 0.0
+    kernels: BackendName = "auto"
+
+    def __post_init__(self):
+        bounds = {
+            "n_layers": (1, 16),
+            "n_channels": (1, 4096),
+            "max_degree": (0, 6),
+            "harmonics": (0, 6),
+            "correlation": (1, 4),
+            "radial": (1, 128),
+            "envelope": (2, 64),
+        }
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(
+                    f"model.{name} must lie between {low} and {high}, got {getattr(self, name)}."
+                )
+        for name in ("cutoff", "mean_neighbors", "energy_scale"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"model.{name} must be positive, got {getattr(self, name)}.")
+        for name in ("radial_hidden", "last_readout"):
+            widths = getattr(self, name)
+            if len(widths) > 8 or any(not 1 <= width <= 4096 for width in widths):
+                raise ValueError(
+                    f"model.{name} must be at most 8 widths between 1 and 4096, got {widths}."
+                )
+        if self.radial_species and self.radial_hidden:
+            raise ValueError("model.radial_species needs model.radial_hidden = [].")
+        if not self.species or len(set(self.species)) != len(self.species):
+            raise ValueError(f"model.species must be distinct elements, got {self.species}.")
+
+    @property
+    def neighbor_factor(self) -> float:
+        """What sums over neighbors are multiplied by."""
+        return {
+            "mean": 1.0 / self.mean_neighbors,
+            "root": 1.0 / math.sqrt(self.mean_neighbors),
+            "density": 1.0,
+        }[self.normalization]
+
+    def layer_irreps(self) -> tuple[tuple[Irrep, ...], ...]:
+        """Irreps of the features before the first layer, and after each."""
+        wanted = all_irreps(self.max_degree, both_parities=self.both_parities)
+        found: list[tuple[Irrep, ...]] = [(SCALAR,)]
+        for n in range(self.n_layers):
+            last = n == self.n_layers - 1 and self.last_layer == "scalars"
+            target = (SCALAR,) if last else wanted
+            if self.correlation == 1:
+                target = reached(found[-1], self.harmonics, target)
+            found.append(target)
+        return tuple(found)
+
+    def message_irreps(self, layer: int) -> tuple[Irrep, ...]:
+        """Irreps of the messages of a layer: what the product takes, or the features themselves."""
+        irreps = self.layer_irreps()
+        if self.correlation == 1:
+            return irreps[layer + 1]
+        wanted = harmonics(self.harmonics)
+        if self.both_parities:
+            wanted = all_irreps(self.harmonics, both_parities=True)
+        return reached(irreps[layer], self.harmonics, wanted)
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "mace": {},
+    "nequip": {
+        "n_layers": 4,
+        "n_channels": 32,
+        "max_degree": 2,
+        "harmonics": 2,
+        "correlation": 1,
+        "normalization": "root",
+        "first_skip": "none",
+        "activation": "gate",
+        "readout": "last",
+        "last_readout": (),
+        "radial_normalization": "nequip",
+        "trainable_frequencies": True,
+        "envelope": 6,
+        "radial_hidden": (128,),
+        "radial_scaling": "gain",
+    },
+    "botnet": {
+        "n_layers": 5,
+        "max_degree": 3,
+        "both_parities": True,
+        "correlation": 1,
+        "envelope": 6,
+        "radial_hidden": (),
+        "radial_species": True,
+    },
+}
+"""Where each published model departs from the defaults of `MultiACEConfig`, those of MACE."""

@@ -1,0 +1,369 @@
+// Derivatives of the indexed multilinear form
+//
+//   F(g, x, Y, w) = sum_e sum_p sum_ijk C^p_ijk g[r_e, k, c] x[s_e, i, c] Y[e, j] w[e, p, c]
+//
+// over the pair slots of atoms: dF/dg is the convolution, the others its transposes, and their
+// derivative along (g', x', Y', w') is all that a second gradient needs. Gather, contraction and
+// sum over neighbors happen in one pass, and no message is ever written.
+//
+// Per edge, Y is contracted first with the coefficients of every path into a small matrix
+// M[k, i] = sum_j C_ijk Y[j]; the rest are products of M with channel vectors. With a = w g,
+// t = M x and, along the tangents, a' = w g' + w' g, t' = M x' + M' x:
+//
+//   dF/dg = w t            along:  w t' + w' t
+//   dF/dw = g t                    g t' + g' t
+//   dF/dx = M^T a                  M^T a' + M'^T a
+//   dF/dY = C : (a x)              C : (a' x + a x')
+
+#include <array>
+#include <vector>
+
+#include "threads.h"
+#include "vectors.h"
+
+namespace jmlip {
+namespace {
+
+namespace ffi = xla::ffi;
+
+// One coupling (l1, l2 -> l3): where its blocks begin, their dimensions, its coefficients.
+struct Path {
+  int64_t x, y, g, d1, d2, d3;
+  int64_t stride;        // between the rows of the path in g
+  int64_t rows;          // registers that hold the d3 x d1 matrix M
+  int64_t matrix;        // first register of M among the matrices of all paths
+  int64_t coefficients;  // first register of C, [j][row]
+};
+
+template <typename T>
+struct Table {
+  std::vector<Path> paths;
+  std::vector<Vector<T>> coefficients;
+  int64_t matrix_rows = 0, widest = 0;
+
+  Table(ffi::Span<const int64_t> layout, ffi::Span<const double> values) {
+    constexpr int64_t kLanes = Simd<T>::kLanes;
+    const double* value = values.begin();
+    for (size_t p = 0; p + 6 < layout.size(); p += 7) {
+      const int64_t* n = layout.begin() + p;
+      const int64_t size = n[3] * n[5], rows = RoundUp(size, kLanes) / kLanes;
+      paths.push_back({n[0], n[1], n[2], n[3], n[4], n[5], n[6], rows, matrix_rows,
+                       static_cast<int64_t>(coefficients.size())});
+      for (int64_t j = 0; j < n[4]; ++j) {
+        std::vector<T> padded(rows * kLanes, T(0));
+        for (int64_t i = 0; i < size; ++i) padded[i] = static_cast<T>(*value++);
+        for (int64_t row = 0; row < rows; ++row)
+          coefficients.push_back(Load(padded.data() + row * kLanes));
+      }
+      matrix_rows += rows;
+      widest = std::max(widest, rows * kLanes);
+    }
+  }
+};
+
+// The four operands, or what is wanted of them; a null pointer where there is none.
+template <typename T>
+struct Operands {
+  T *g, *x, *y, *w;
+};
+
+template <typename T>
+bool IsZero(const T* from, int64_t count) {
+  return std::all_of(from, from + count, [](T value) { return value == T(0); });
+}
+
+template <typename T>
+struct Form {
+  Table<T> table;
+  Operands<T> primal, tangent, out;
+  int64_t ng, nx, ny, np, n_atoms, channels, n_slots;
+  const int32_t *senders, *reverse;
+
+  using V = Vector<T>;
+  using W = Wide<T>;
+
+  struct Workspace {
+    std::vector<V> matrix, tangent_matrix;
+    std::vector<W> sums, rows;  // of the atom; of one path
+    std::vector<V> y;
+  };
+
+  // What one edge sees; tangents are null where there are none.
+  struct Edge {
+    const T *g, *x, *w, *tg, *tx, *tw;
+    const T *m, *tm;
+  };
+
+  void FillMatrices(const T* y, V* matrix) const {
+    for (const Path& path : table.paths) {
+      const V* coefficient = table.coefficients.data() + path.coefficients;
+      for (int64_t row = 0; row < path.rows; ++row) {
+        V sum = coefficient[row] * y[path.y];
+        for (int64_t j = 1; j < path.d2; ++j)
+          sum += coefficient[j * path.rows + row] * y[path.y + j];
+        matrix[path.matrix + row] = sum;
+      }
+    }
+  }
+
+  // Registers are for dimensions known when compiling; above l = 4 a loop does.
+  template <typename Body>
+  static void WithDimension(int64_t d1, const Body& body) {
+    switch (d1) {
+      case 1: return body(std::integral_constant<int, 1>{});
+      case 3: return body(std::integral_constant<int, 3>{});
+      case 5: return body(std::integral_constant<int, 5>{});
+      case 7: return body(std::integral_constant<int, 7>{});
+      case 9: return body(std::integral_constant<int, 9>{});
+      default: return body(std::integral_constant<int, -41>{});
+    }
+  }
+
+  static W LoadIf(const T* base, int64_t offset, int64_t left) {
+    return base ? W::Load(base + offset, left) : W{};
+  }
+
+  // Faces g, w and Y of one edge, for one path and one block of channels.
+  template <int D, bool kAlong>
+  void Receive(const Path& path, int64_t p, int64_t c, const Edge& e, W* g_sums, W* y_rows,
+               T* w_out) const {
+    constexpr int kSize = D > 0 ? D : -D;
+    const int64_t d1 = D > 0 ? D : path.d1, left = channels - c;
+    const W w = LoadIf(e.w, p * channels + c, left);
+    const W tw = kAlong ? LoadIf(e.tw, p * channels + c, left) : W{};
+    W x[kSize], tx[kAlong ? kSize : 1];
+#pragma GCC unroll 9
+    for (int64_t i = 0; i < d1; ++i) {
+      x[i] = LoadIf(e.x, (path.x + i) * channels + c, left);
+      if constexpr (kAlong) tx[i] = LoadIf(e.tx, (path.x + i) * channels + c, left);
+    }
+    constexpr int64_t kLanes = Simd<T>::kLanes;
+    const T *m = e.m + path.matrix * kLanes, *tm = e.tm + path.matrix * kLanes;
+    W w_sum{};
+    for (int64_t k = 0; k < path.d3; ++k, m += d1, tm += d1) {
+      W t = x[0] * m[0], tt{};
+#pragma GCC unroll 9
+      for (int64_t i = 1; i < d1; ++i) t.Add(x[i], m[i]);
+      if constexpr (kAlong) {
+#pragma GCC unroll 9
+        for (int64_t i = 0; i < d1; ++i) tt.Add(tx[i], m[i]);
+#pragma GCC unroll 9
+        for (int64_t i = 0; i < d1; ++i) tt.Add(x[i], tm[i]);
+      }
+      const int64_t row = path.g + k * path.stride;
+      if (g_sums) {
+        g_sums[row].Add(w, kAlong ? tt : t);
+        if constexpr (kAlong) g_sums[row].Add(tw, t);
+      }
+      if (!w_out && !y_rows) continue;
+      const W g = LoadIf(e.g, row * channels + c, left);
+      const W tg = kAlong ? LoadIf(e.tg, row * channels + c, left) : W{};
+      if (w_out) {
+        w_sum.Add(g, kAlong ? tt : t);
+        if constexpr (kAlong) w_sum.Add(tg, t);
+      }
+      if (y_rows) {
+        const W a = w * g;
+        W* to = y_rows + k * d1;
+        if constexpr (kAlong) {
+          W ta = w * tg;
+          ta.Add(tw, g);
+#pragma GCC unroll 9
+          for (int64_t i = 0; i < d1; ++i) to[i].Add(ta, x[i]), to[i].Add(a, tx[i]);
+        } else {
+#pragma GCC unroll 9
+          for (int64_t i = 0; i < d1; ++i) to[i].Add(a, x[i]);
+        }
+      }
+    }
+    if (w_out) w_sum.Store(w_out + p * channels + c, left);
+  }
+
+  // Face x of one edge, for one path and one block of channels.
+  template <int D, bool kAlong>
+  void Send(const Path& path, int64_t p, int64_t c, const Edge& e, W* sums) const {
+    constexpr int kSize = D > 0 ? D : -D;
+    const int64_t d1 = D > 0 ? D : path.d1, left = channels - c;
+    const W w = LoadIf(e.w, p * channels + c, left);
+    const W tw = kAlong ? LoadIf(e.tw, p * channels + c, left) : W{};
+    constexpr int64_t kLanes = Simd<T>::kLanes;
+    const T *m = e.m + path.matrix * kLanes, *tm = e.tm + path.matrix * kLanes;
+    W total[kSize];
+#pragma GCC unroll 9
+    for (int64_t i = 0; i < d1; ++i) total[i] = sums[path.x + i];
+    for (int64_t k = 0; k < path.d3; ++k, m += d1, tm += d1) {
+      const int64_t row = (path.g + k * path.stride) * channels + c;
+      const W g = W::Load(e.g + row, left), a = w * g;
+      if constexpr (kAlong) {
+        W ta = w * LoadIf(e.tg, row, left);
+        ta.Add(tw, g);
+#pragma GCC unroll 9
+        for (int64_t i = 0; i < d1; ++i) total[i].Add(ta, m[i]), total[i].Add(a, tm[i]);
+      } else {
+#pragma GCC unroll 9
+        for (int64_t i = 0; i < d1; ++i) total[i].Add(a, m[i]);
+      }
+    }
+#pragma GCC unroll 9
+    for (int64_t i = 0; i < d1; ++i) sums[path.x + i] = total[i];
+  }
+
+  static const T* At(const T* base, int64_t offset) { return base ? base + offset : nullptr; }
+
+  // False where the edge is padding: its harmonics are zero.
+  template <bool kAlong>
+  bool View(int64_t receiver, int64_t sender, int64_t edge, Workspace& work, Edge* e) const {
+    const T *y = At(primal.y, edge * ny), *ty = At(tangent.y, edge * ny);
+    if (y && IsZero(y, ny) && (!ty || IsZero(ty, ny))) return false;
+    if (y) FillMatrices(y, work.matrix.data());
+    if (ty) FillMatrices(ty, work.tangent_matrix.data());
+    const int64_t g = receiver * ng * channels, x = sender * nx * channels,
+                  w = edge * np * channels;
+    *e = {At(primal.g, g),  At(primal.x, x),  At(primal.w, w),
+          At(tangent.g, g), At(tangent.x, x), At(tangent.w, w),
+          reinterpret_cast<const T*>(work.matrix.data()),
+          reinterpret_cast<const T*>(work.tangent_matrix.data())};
+    return true;
+  }
+
+  template <bool kAlong>
+  void ReceiveAtom(int64_t atom, Workspace& work) const {
+    std::fill(work.sums.begin(), work.sums.end(), W{});
+    for (int64_t edge = atom * n_slots; edge < (atom + 1) * n_slots; ++edge) {
+      T* w_out = out.w ? out.w + edge * np * channels : nullptr;
+      T* y_out = out.y ? out.y + edge * ny : nullptr;
+      Edge e;
+      if (!View<kAlong>(atom, senders[edge], edge, work, &e)) {
+        if (w_out) std::fill_n(w_out, np * channels, T(0));
+        if (y_out) std::fill_n(y_out, ny, T(0));
+        continue;
+      }
+      std::fill(work.y.begin(), work.y.end(), V{});
+      for (size_t p = 0; p < table.paths.size(); ++p) {
+        const Path& path = table.paths[p];
+        if (y_out) std::fill_n(work.rows.begin(), path.rows * Simd<T>::kLanes, W{});
+        for (int64_t c = 0, b = 0; c < channels; c += W::kLanes, ++b) {
+          W* g_sums = out.g ? work.sums.data() + b * ng : nullptr;
+          WithDimension(path.d1, [&](auto dimension) {
+            Receive<decltype(dimension)::value, kAlong>(
+                path, p, c, e, g_sums, y_out ? work.rows.data() : nullptr, w_out);
+          });
+        }
+        if (y_out) AddToY(path, work);
+      }
+      if (y_out)
+        for (int64_t j = 0; j < ny; j += Simd<T>::kLanes)
+          Store(y_out + j, SumRows<T>(work.y.data() + j), ny - j);
+    }
+    if (out.g) StoreSums(work.sums, ng, out.g + atom * ng * channels);
+  }
+
+  void AddToY(const Path& path, Workspace& work) const {
+    constexpr int64_t kLanes = Simd<T>::kLanes;
+    const V* coefficient = table.coefficients.data() + path.coefficients;
+    V rows[kLanes];
+    for (int64_t row = 0; row < path.rows; ++row) {
+      for (int64_t i = 0; i < kLanes; ++i) {
+        const W& wide = work.rows[row * kLanes + i];
+        rows[i] = wide.a + wide.b;
+      }
+      const V sums = SumRows<T>(rows);
+      for (int64_t j = 0; j < path.d2; ++j)
+        work.y[path.y + j] += coefficient[j * path.rows + row] * sums;
+    }
+  }
+
+  // The pairs that an atom sends are those opposite to its own slots.
+  template <bool kAlong>
+  void SendAtom(int64_t atom, Workspace& work) const {
+    std::fill(work.sums.begin(), work.sums.end(), W{});
+    for (int64_t slot = atom * n_slots; slot < (atom + 1) * n_slots; ++slot) {
+      Edge e;
+      if (!View<kAlong>(senders[slot], atom, reverse[slot], work, &e)) continue;
+      for (int64_t c = 0, b = 0; c < channels; c += W::kLanes, ++b)
+        for (size_t p = 0; p < table.paths.size(); ++p) {
+          const Path& path = table.paths[p];
+          WithDimension(path.d1, [&](auto dimension) {
+            Send<decltype(dimension)::value, kAlong>(path, p, c, e, work.sums.data() + b * nx);
+          });
+        }
+    }
+    StoreSums(work.sums, nx, out.x + atom * nx * channels);
+  }
+
+  Workspace MakeWorkspace() const {
+    const int64_t blocks = RoundUp(channels, W::kLanes) / W::kLanes;
+    return {std::vector<V>(table.matrix_rows), std::vector<V>(table.matrix_rows),
+            std::vector<W>(std::max(ng, nx) * blocks), std::vector<W>(table.widest),
+            std::vector<V>(RoundUp(ny, Simd<T>::kLanes))};
+  }
+
+  void StoreSums(const std::vector<W>& sums, int64_t n, T* to) const {
+    for (int64_t c = 0, b = 0; c < channels; c += W::kLanes, ++b)
+      for (int64_t i = 0; i < n; ++i) sums[b * n + i].Store(to + i * channels + c, channels - c);
+  }
+
+  template <bool kAlong>
+  void Run(ffi::ThreadPool& pool) const {
+    ParallelFor(pool, n_atoms, 4, [&](int64_t first, int64_t last) {
+      Workspace work = MakeWorkspace();
+      for (int64_t atom = first; atom < last; ++atom) {
+        if (out.g || out.y || out.w) ReceiveAtom<kAlong>(atom, work);
+        if (out.x) SendAtom<kAlong>(atom, work);
+      }
+    });
+  }
+};
+
+template <typename T>
+T* DataOrNull(ffi::AnyBuffer buffer) {
+  return buffer.element_count() > 0 ? buffer.typed_data<T>() : nullptr;
+}
+
+template <typename T>
+ffi::Error Apply(ffi::ThreadPool& pool, ffi::RemainingArgs arguments, ffi::RemainingRets results,
+                 ffi::Span<const int64_t> sizes, ffi::Span<const int64_t> layout,
+                 ffi::Span<const double> coefficients) {
+  auto in = [&](size_t n) { return DataOrNull<T>(*arguments.get<ffi::AnyBuffer>(n)); };
+  auto to = [&](size_t n) { return DataOrNull<T>(**results.get<ffi::AnyBuffer>(n)); };
+  Form<T> form{Table<T>(layout, coefficients),
+               {in(0), in(1), in(2), in(3)},
+               {in(4), in(5), in(6), in(7)},
+               {to(0), to(1), to(2), to(3)}};
+  form.ng = sizes[0], form.nx = sizes[1], form.ny = sizes[2], form.np = sizes[3];
+  form.n_atoms = sizes[4], form.channels = sizes[5];
+  const ffi::AnyBuffer senders = *arguments.get<ffi::AnyBuffer>(8);
+  form.n_slots = senders.element_count() / std::max<int64_t>(form.n_atoms, 1);
+  form.senders = senders.typed_data<int32_t>();
+  form.reverse = arguments.get<ffi::AnyBuffer>(9)->typed_data<int32_t>();
+  const auto& along = form.tangent;
+  if (along.g || along.x || along.y || along.w)
+    form.template Run<true>(pool);
+  else
+    form.template Run<false>(pool);
+  return ffi::Error::Success();
+}
+
+// Arguments: g, x, Y, w, their tangents, senders, reverse; results: derivatives with respect to g,
+// x, Y, w. What is absent, or not wanted, is empty.
+ffi::Error Contraction(ffi::ThreadPool pool, ffi::RemainingArgs arguments,
+                       ffi::RemainingRets results, ffi::Span<const int64_t> sizes,
+                       ffi::Span<const int64_t> layout, ffi::Span<const double> coefficients) {
+  switch (arguments.get<ffi::AnyBuffer>(0)->element_type()) {
+    case ffi::F32: return Apply<float>(pool, arguments, results, sizes, layout, coefficients);
+    case ffi::F64: return Apply<double>(pool, arguments, results, sizes, layout, coefficients);
+    default: return ffi::Error::InvalidArgument("the contraction takes float32 or float64");
+  }
+}
+
+}  // namespace
+}  // namespace jmlip
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jmlip_contraction, jmlip::Contraction,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .RemainingArgs()
+                                  .RemainingRets()
+                                  .Attr<xla::ffi::Span<const int64_t>>("sizes")
+                                  .Attr<xla::ffi::Span<const int64_t>>("layout")
+                                  .Attr<xla::ffi::Span<const double>>("coefficients"));
