@@ -24,24 +24,18 @@ respect to that row would be is not computed, so mask Y where it is made.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float, Int
 
-from jmlip.ops import native
 from jmlip.ops.coupling import clebsch_gordan
+from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend
 from jmlip.ops.irreps import Irrep, Path, dim, slices
 
-BackendName = Literal["auto", "plain", "native"]
 NAMES = ("g", "x", "y", "w")
-Names = tuple[str, ...]
-Operands = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,56 +108,17 @@ def convolve(
             "x, y and w must have the rows of the table, "
             f"{(table.n_x, table.n_y, table.n_paths)}, found {found}."
         )
-    if backend == "native" and not native.available():
-        raise ValueError(
-            f"the native kernels are not there: {native.why_not()}; use backend='auto' or 'plain'."
-        )
-    operands = {"x": x, "y": y, "w": w}
-    return _derivatives(("g",), operands, {}, (senders, reverse), table=table, backend=backend)[0]
-
-
-form_p = Primitive("jmlip_multilinear_form")
-form_p.multiple_results = True
-
-
-def _derivatives(
-    outs: Names, primals: Operands, along: Operands, indices: Sequence[Any], **params
-) -> list[Any]:
-    """dF/d(out) at `primals` for each out, or its derivative along the tangents `along`."""
-    if len(along) == 1:  # F is linear in each operand
-        ((name, tangent),) = along.items()
-        others = tuple(out for out in outs if out != name)
-        found = _derivatives(others, primals | along, {}, indices, **params) if others else []
-        by_name = {name: jnp.zeros_like(tangent)} | dict(zip(others, found, strict=True))
-        return [by_name[out] for out in outs]
-    first, second = _ordered(primals), _ordered(along)
-    return form_p.bind(
-        *first.values(),
-        *second.values(),
-        *indices,
-        outs=outs,
-        primals=tuple(first),
-        along=tuple(second),
-        **params,
+    check_backend(backend)
+    (found,) = CONVOLUTION.derivatives(
+        ("g",), {"x": x, "y": y, "w": w}, {}, (senders, reverse), table=table, backend=backend
     )
+    return found
 
 
-def _ordered(operands: Operands) -> Operands:
-    return {name: operands[name] for name in NAMES if name in operands}
-
-
-def _split(arguments: Sequence[Any], primals: Names, along: Names):
-    """Arguments of the primitive as operands, tangents and indices."""
-    n, m = len(primals), len(primals) + len(along)
-    first = dict(zip(primals, arguments[:n], strict=True))
-    second = dict(zip(along, arguments[n:m], strict=True))
-    return first, second, list(arguments[m:])
-
-
-def _shapes(primals: Operands, table: Couplings) -> dict[str, tuple[int, ...]]:
-    # of any three operands one at least belongs to atoms, and one to pairs
-    atomic = primals["g"] if "g" in primals else primals["x"]
-    paired = primals["y"] if "y" in primals else primals["w"]
+def _shapes(operands: Operands, indices: list, table: Couplings) -> dict[str, tuple[int, ...]]:
+    del indices  # of any three operands one at least belongs to atoms, and one to pairs
+    atomic = operands["g"] if "g" in operands else operands["x"]
+    paired = operands["y"] if "y" in operands else operands["w"]
     n_atoms, n_pairs, channels = atomic.shape[0], paired.shape[0], atomic.shape[-1]
     return {
         "g": (n_atoms, table.n_g, channels),
@@ -173,89 +128,32 @@ def _shapes(primals: Operands, table: Couplings) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _abstract(*arguments, outs: Names, primals: Names, along: Names, table: Couplings, **_):
-    first, *_ = _split(arguments, primals, along)
-    shapes = _shapes(first, table)
-    return [arguments[0].update(shape=shapes[out]) for out in outs]
-
-
-def _jvp(arguments, tangents, *, outs: Names, primals: Names, along: Names, **params):
-    first, second, indices = _split(arguments, primals, along)
-    d_first, d_second, _ = _split(tangents, primals, along)
-    d_first, d_second = _known(d_first), _known(d_second)
-    values = _derivatives(outs, first, second, indices, **params)
-    totals: dict[str, Any] = {}
-
-    def add(names, found):
-        for out, term in zip(names, found, strict=True):
-            totals[out] = totals[out] + term if out in totals else term
-
-    if not along and d_first:
-        add(outs, _derivatives(outs, first, d_first, indices, **params))
-    if d_second:
-        add(outs, _derivatives(outs, first, d_second, indices, **params))
-    if along:  # the third derivative: two operands replaced at a time
-        for p, t in itertools.product(d_first, second):
-            left = tuple(out for out in outs if out not in (p, t))
-            if p != t and left:
-                replaced = first | {p: d_first[p], t: second[t]}
-                add(left, _derivatives(left, replaced, {}, indices, **params))
-    pairs = zip(outs, values, strict=True)
-    return values, [totals.get(out, jnp.zeros_like(value)) for out, value in pairs]
-
-
-def _known(operands: Operands) -> Operands:
-    return {name: value for name, value in operands.items() if type(value) is not ad.Zero}
-
-
-def _transpose(cotangents, *arguments, outs: Names, primals: Names, along: Names, **params):
-    first, _, indices = _split(arguments, primals, along)
-    incoming = _known(dict(zip(outs, cotangents, strict=True)))
-    unknown = [n for n, value in enumerate(arguments) if ad.is_undefined_primal(value)]
-    names = [(*primals, *along)[n] for n in unknown]
-    results: list[Any] = [None] * len(arguments)
-    if along:
-        found = _derivatives(tuple(names), first, incoming, indices, **params)
-    else:  # linear in one operand, the only one unknown
-        (name,) = names
-        del first[name]
-        incoming.pop(name, None)
-        found = _derivatives((name,), first, incoming, indices, **params)
-    for n, value in zip(unknown, found, strict=True):
-        results[n] = value
-    return results
-
-
-def _batch(arguments, axes, *, outs: Names, primals: Names, along: Names, **params):
-    """Lay the batch side by side: one program on as many times more atoms and pairs."""
-    size = next(a.shape[axis] for a, axis in zip(arguments, axes, strict=True) if axis is not None)
-    full = [
-        jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
-        for a, axis in zip(arguments, axes, strict=True)
-    ]
-    first, second, (senders, reverse) = _split(full, primals, along)
-    shapes = _shapes({n: a[0] for n, a in first.items()}, params["table"])
-    fold = lambda operands: {n: a.reshape(-1, *a.shape[2:]) for n, a in operands.items()}
+def _fold(operands: Operands, indices: list, shapes: dict, size: int) -> tuple[Operands, list]:
+    senders, reverse = indices
     copy = jnp.arange(size, dtype=senders.dtype)[:, None]
-    indices = (senders + shapes["g"][0] * copy, reverse + shapes["y"][0] * copy)
-    folded = _derivatives(
-        outs, fold(first), fold(second), [index.reshape(-1) for index in indices], **params
+    folded = [senders + shapes["g"][0] * copy, reverse + shapes["y"][0] * copy]
+    return (
+        {name: value.reshape(-1, *value.shape[2:]) for name, value in operands.items()},
+        [index.reshape(-1) for index in folded],
     )
-    return [value.reshape(size, -1, *value.shape[1:]) for value in folded], [0] * len(folded)
 
 
-def _plain(*arguments, outs: Names, primals: Names, along: Names, table: Couplings, **_):
-    first, second, (senders, reverse) = _split(arguments, primals, along)
-    on_pairs = functools.partial(_to_pairs, senders=senders)
-    pairs, tangents = on_pairs(first), on_pairs(second)
-    shapes = _shapes(first, table)
+def _plain(
+    outs: Names, operands: Operands, along: Operands, indices: list, table: Couplings
+) -> list[Array]:
+    senders, reverse = indices
+    shapes = _shapes(operands, indices, table)
+    pairs, tangents = _to_pairs(operands, senders), _to_pairs(along, senders)
     results = []
     for out in outs:
         points = [pairs | {name: tangents[name]} for name in along if name != out]
         terms = [_face(out, table, point, reverse) for point in (points if along else [pairs])]
+        if not terms:
+            results.append(jnp.zeros_like(operands[out]))
+            continue
         total = functools.reduce(jnp.add, terms)
         results.append(total.reshape(shapes[out][0], -1, *shapes[out][1:]).sum(axis=1))
-    return jax.lax.optimization_barrier(results)
+    return results
 
 
 def _to_pairs(operands: Operands, senders: Array) -> Operands:
@@ -271,7 +169,7 @@ def _to_pairs(operands: Operands, senders: Array) -> Operands:
 
 
 def _face(out: str, table: Couplings, point: Operands, reverse: Array) -> Array:
-    """One face, from operands as pair slots see them."""
+    """One face on pair slots, from operands as these see them."""
     found = _PLAIN[out](table, **{name: point[name] for name in NAMES if name != out})
     if out == "x":
         found = found.at[reverse].get(unique_indices=True, mode="promise_in_bounds")
@@ -356,21 +254,19 @@ def _native_attributes(table: Couplings) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(layout, np.int64).reshape(-1), np.concatenate([np.zeros(0), *values])
 
 
-def _native(*arguments, outs: Names, primals: Names, along: Names, table: Couplings, backend: str):
-    params = {"outs": outs, "primals": primals, "along": along, "table": table}
-    dtype = arguments[0].dtype
-    if backend == "plain" or not native.available() or dtype not in (jnp.float32, jnp.float64):
-        return _plain(*arguments, **params)
-    first, second, indices = _split(arguments, primals, along)
-    shapes = _shapes(first, table)
+def _native(
+    outs: Names, operands: Operands, along: Operands, indices: list, table: Couplings
+) -> list[Array]:
+    shapes = _shapes(operands, indices, table)
+    dtype = next(iter(operands.values())).dtype
     results = [jax.ShapeDtypeStruct(shapes[n] if n in outs else (0,), dtype) for n in NAMES]
     nothing = jnp.zeros(0, dtype)
     layout, coefficients = _native_attributes(table)
     n_atoms, _, channels = shapes["g"]
     sizes = (table.n_g, table.n_x, table.n_y, table.n_paths, n_atoms, channels)
     found = jax.ffi.ffi_call("jmlip_contraction", results)(
-        *(first.get(name, nothing) for name in NAMES),
-        *(second.get(name, nothing) for name in NAMES),
+        *(operands.get(name, nothing) for name in NAMES),
+        *(along.get(name, nothing) for name in NAMES),
         *indices,
         sizes=np.asarray(sizes, np.int64),
         layout=layout,
@@ -379,15 +275,12 @@ def _native(*arguments, outs: Names, primals: Names, along: Names, table: Coupli
     return [value for name, value in zip(NAMES, found, strict=True) if name in outs]
 
 
-@functools.partial(jax.jit, static_argnames=("outs", "primals", "along", "table", "backend"))
-def _compiled(*arguments, **params):
-    return form_p.bind(*arguments, **params)
-
-
-form_p.def_impl(_compiled)
-form_p.def_abstract_eval(_abstract)
-ad.primitive_jvps[form_p] = _jvp
-ad.primitive_transposes[form_p] = _transpose
-batching.primitive_batchers[form_p] = _batch
-mlir.register_lowering(form_p, mlir.lower_fun(_plain, multiple_results=True))
-mlir.register_lowering(form_p, mlir.lower_fun(_native, multiple_results=True), platform="cpu")
+CONVOLUTION = Form(
+    name="jmlip_convolution",
+    operands=NAMES,
+    linear=NAMES,
+    shapes=_shapes,
+    plain=_plain,
+    native=_native,
+    fold=_fold,
+)

@@ -47,3 +47,22 @@ def bessel_prefactor(normalization: BesselNormalization, cutoff: float) -> float
         "nequip": 2.0 / cutoff,
         "sinc": cutoff / math.pi,
     }[normalization]
+
+
+AGNESI = {"a": 1.0805, "q": 0.9183, "p": 4.5791}
+
+
+def agnesi(r: Float[Array, "*n"], r_0: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """T(r) = 1 / (1 + a x^q / (1 + x^(q - p))), x = r / r_0: from 1 at r = 0 down to 0.
+
+    It takes the place of the distance in a radial basis, which then resolves the surroundings of
+    the bond length r_0 whatever the elements are (MACE, of the later foundation models).
+
+    Args:
+        r: distances, angstrom, positive.
+        r_0: mean covalent radius of each pair, angstrom.
+
+    References: Witt et al., J. Chem. Phys. 159, 164101 (2023).
+    """
+    x, a, q, p = r / r_0, AGNESI["a"], AGNESI["q"], AGNESI["p"]
+    return 1.0 / (1.0 + a * x**q / (1.0 + x ** (q - p)))
