@@ -20,6 +20,9 @@ from jmlip.ops.symmetric import symmetric_power
 Blocks = dict[Irrep, Array]
 """Features by irrep, each `[atoms, 2l + 1, channels]`."""
 
+Widths = tuple[tuple[Irrep, int], ...]
+"""Irreps and the channels of each."""
+
 NORMAL = initializers.normal(1.0)
 SILU_SCALE = 1.6791767923989418
 TANH_SCALE = 1.5937334472592695
@@ -46,6 +49,11 @@ def join(blocks: Blocks) -> Float[Array, "atoms rows channels"]:
     return jnp.concatenate(list(blocks.values()), axis=1)
 
 
+def widths_of(blocks: Blocks) -> Widths:
+    """Irreps and channels of features."""
+    return tuple((ir, value.shape[-1]) for ir, value in blocks.items())
+
+
 def add(a: Blocks, b: Blocks) -> Blocks:
     """Sum, block by block; irreps of `b` that `a` does not have are dropped."""
     return {ir: value + b[ir] if ir in b else value for ir, value in a.items()}
@@ -54,7 +62,7 @@ def add(a: Blocks, b: Blocks) -> Blocks:
 class IrrepLinear(nn.Module):
     """y^ir = x^ir W^ir / sqrt(inputs), for those irreps that both sides have."""
 
-    outputs: tuple[tuple[Irrep, int], ...]
+    outputs: Widths
 
     @nn.compact
     def __call__(self, blocks: Blocks) -> Blocks:
@@ -73,7 +81,7 @@ class SpeciesLinear(nn.Module):
     One matrix product with the features spread over species: no matrix per atom is ever made.
     """
 
-    outputs: tuple[tuple[Irrep, int], ...]
+    outputs: Widths
 
     @nn.compact
     def __call__(self, blocks: Blocks, one_hot: Float[Array, "atoms species"]) -> Blocks:
@@ -91,27 +99,25 @@ class SpeciesLinear(nn.Module):
         return found
 
 
-def gate_widths(irreps: tuple[Irrep, ...], channels: int) -> tuple[tuple[Irrep, int], ...]:
-    """What `gate` needs for output `irreps`: scalars carry one more set for each gated irrep."""
-    gated = sum(ir.l > 0 for ir in irreps)
-    widths = {ir: channels for ir in irreps}
-    widths[SCALAR] = channels * (1 + gated)
-    return tuple(widths.items())
+def gate_widths(outputs: Widths) -> Widths:
+    """What `gate` needs for `outputs`: more scalars, one for each channel of higher degree."""
+    gates = sum(n for ir, n in outputs if ir.l > 0)
+    return tuple((ir, n + gates if ir == SCALAR else n) for ir, n in outputs)
 
 
-def gate(blocks: Blocks, irreps: tuple[Irrep, ...], channels: int) -> Blocks:
+def gate(blocks: Blocks, outputs: Widths) -> Blocks:
     """Scalars through SiLU (even) or tanh (odd); the rest times SiLU of scalars of their own."""
-    scalars, gates = blocks[SCALAR][..., :channels], blocks[SCALAR][..., channels:]
-    activated = silu(gates).reshape(*gates.shape[:2], -1, channels)
-    found, n = {}, 0
-    for ir in irreps:
+    start = dict(outputs)[SCALAR]
+    scalars, gates = blocks[SCALAR][..., :start], silu(blocks[SCALAR][..., start:])
+    found, start = {}, 0
+    for ir, n in outputs:
         if ir == SCALAR:
             found[ir] = silu(scalars)
         elif ir.l == 0:
             found[ir] = tanh(blocks[ir])
         else:
-            found[ir] = blocks[ir] * activated[:, :, n]
-            n += 1
+            found[ir] = blocks[ir] * gates[..., start : start + n]
+            start += n
     return found
 
 

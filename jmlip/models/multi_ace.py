@@ -30,18 +30,17 @@ from jmlip.models.equivariant import (
     SpeciesLinear,
     SpeciesRadial,
     SymmetricProduct,
+    Widths,
     add,
     gate,
     gate_widths,
     join,
+    widths_of,
 )
 from jmlip.models.multi_ace_config import MultiACEConfig
-from jmlip.ops import safe
+from jmlip.models.pair_basis import PairBasis, repulsion_energy
 from jmlip.ops.contraction import convolve, couplings
-from jmlip.ops.cutoffs import polynomial
 from jmlip.ops.irreps import SCALAR, Irrep, paths
-from jmlip.ops.radial import bessel, bessel_prefactor
-from jmlip.ops.spherical import spherical_harmonics
 
 
 class MultiACE(nn.Module):
@@ -55,7 +54,8 @@ class MultiACE(nn.Module):
         basis, angular = PairBasis(config, name="pairs")(graph)
         n_species = len(config.species)
         one_hot = jax.nn.one_hot(graph.nodes.species, n_species, dtype=basis.dtype)
-        embedding = self.param("embedding", NORMAL, (n_species, config.n_channels))
+        width = config.embedding or config.channels(SCALAR)
+        embedding = self.param("embedding", NORMAL, (n_species, width))
         scalars = one_hot @ (embedding * n_species**-0.5)
         features, terms = {SCALAR: scalars[:, None, :]}, []
         for n in range(config.n_layers):
@@ -66,31 +66,24 @@ class MultiACE(nn.Module):
             last = n == config.n_layers - 1
             if last or config.readout == "every":
                 terms.append(Readout(config, last=last, name=f"readout_{n + 1}")(scalars))
-        atomic_terms = config.energy_scale * jnp.stack(terms, axis=-1)
+        if config.repulsion == "mace":
+            terms.append(repulsion_energy(config, graph))
+        scale = _of_element(config.energy_scale, one_hot)
+        terms = [scale * term for term in terms]
+        if config.repulsion == "nequip":
+            terms.append(repulsion_energy(config, graph))
+        atomic_terms = jnp.stack(terms, axis=-1)
         energy = atomic_terms.sum(axis=-1) + config.energy_shift
         return AtomicOutput(energy, atomic_terms, scalars)
 
 
-class PairBasis(nn.Module):
-    """Radial functions times envelope, and spherical harmonics; zero in padding."""
-
-    config: MultiACEConfig
-
-    @nn.compact
-    def __call__(
-        self, graph: AtomGraph
-    ) -> tuple[Float[Array, "pairs radial"], Float[Array, "pairs harmonics"]]:
-        config, mask = self.config, graph.edges.mask
-        length = safe.norm(graph.edges.vector)
-        unit = graph.edges.vector / length[:, None]
-        frequencies = jnp.pi * jnp.arange(1, config.radial + 1, dtype=length.dtype)
-        if config.trainable_frequencies:
-            frequencies = self.param("frequencies", lambda _: jnp.asarray(frequencies))
-        prefactor = bessel_prefactor(config.radial_normalization, config.cutoff)
-        radial = bessel(length, frequencies, config.cutoff, prefactor)
-        envelope = jnp.where(mask, polynomial(length, config.cutoff, config.envelope), 0.0)
-        angular = spherical_harmonics(unit, config.harmonics)
-        return radial * envelope[:, None], jnp.where(mask[:, None], angular, 0.0)
+def _of_element(
+    value: float | tuple[float, ...], one_hot: Float[Array, "atoms *_ species"]
+) -> float | Float[Array, "atoms *_"]:
+    """One number for all, or that of each atom's element."""
+    if isinstance(value, tuple):
+        return one_hot @ jnp.asarray(value, one_hot.dtype)
+    return value
 
 
 class Layer(nn.Module):
@@ -108,17 +101,17 @@ class Layer(nn.Module):
         angular: Float[Array, "pairs harmonics"],
         one_hot: Float[Array, "atoms species"],
     ) -> Blocks:
-        config, n = self.config, self.config.n_channels
+        config = self.config
         outputs = config.layer_irreps()[self.index + 1]
+        channels = tuple((ir, config.channels(ir)) for ir in outputs)
         skip = config.first_skip if self.index == 0 else "species"
         gated = config.activation == "gate"
-        widths = gate_widths(outputs, n) if gated else tuple((ir, n) for ir in outputs)
+        widths = gate_widths(channels) if gated else channels
         message = Convolution(config, self.index, name="convolution")(
-            graph, features, basis, angular, widths
+            graph, features, basis, angular, one_hot, widths
         )
         if skip == "message":
-            own = tuple((ir, value.shape[-1]) for ir, value in message.items())
-            message = SpeciesLinear(own, name="species")(message, one_hot)
+            message = SpeciesLinear(widths_of(message), name="species")(message, one_hot)
         if config.correlation > 1:
             inputs = tuple(message)
             message = SymmetricProduct(inputs, outputs, config.correlation, name="product")(
@@ -127,7 +120,7 @@ class Layer(nn.Module):
             message = IrrepLinear(widths, name="mix")(message)
         if skip == "species":
             message = add(message, SpeciesLinear(widths, name="skip")(features, one_hot))
-        return gate(message, outputs, n) if gated else message
+        return gate(message, channels) if gated else message
 
 
 class Convolution(nn.Module):
@@ -143,29 +136,47 @@ class Convolution(nn.Module):
         features: Blocks,
         basis: Float[Array, "pairs radial"],
         angular: Float[Array, "pairs harmonics"],
-        widths: tuple[tuple[Irrep, int], ...],
+        one_hot: Float[Array, "atoms species"],
+        widths: Widths,
     ) -> Blocks:
-        config, n = self.config, self.config.n_channels
-        inputs, targets = tuple(features), config.message_irreps(self.index)
-        table = paths(inputs, config.harmonics, targets)
-        up = IrrepLinear(tuple((ir, n) for ir in inputs), name="up")(features)
-        weights = self._weights(graph, basis, len(table) * n).reshape(-1, len(table), n)
-        summed = convolve(
-            join(up),
-            angular,
-            weights,
-            graph.senders,
-            graph.edges.reverse,
-            couplings(inputs, config.harmonics, table),
-            backend=config.kernels,
-        )
+        config, targets = self.config, self.config.message_irreps(self.index)
+        up = IrrepLinear(widths_of(features), name="up")(features)
+        factor = _of_element(config.neighbor_factor, one_hot[:, None, None, :])
+        up = {ir: value * factor for ir, value in up.items()}
         if config.correlation > 1:
-            widths = tuple((ir, n) for ir in targets)
-        down = IrrepLinear(widths, name="down")(_by_output(summed, table))
-        factor = config.neighbor_factor
+            widths = tuple((ir, config.channels(SCALAR)) for ir in targets)
+        down = IrrepLinear(widths, name="down")(self._sums(graph, up, basis, angular))
         if config.normalization == "density":
-            factor = 1.0 / (1.0 + self._density(graph, basis))[:, None, None]
-        return {ir: value * factor for ir, value in down.items()}
+            density = 1.0 + self._density(graph, basis)[:, None, None]
+            down = {ir: value / density for ir, value in down.items()}
+        return down
+
+    def _sums(self, graph: AtomGraph, up: Blocks, basis: Array, angular: Array) -> Blocks:
+        """Each output irrep as [2l + 1, paths * channels]; inputs of equal width go together."""
+        config, targets = self.config, self.config.message_irreps(self.index)
+        groups: dict[int, Blocks] = {}
+        for ir, value in up.items():
+            groups.setdefault(value.shape[-1], {})[ir] = value
+        tables = {n: paths(tuple(group), config.harmonics, targets) for n, group in groups.items()}
+        tables = {n: table for n, table in tables.items() if table}
+        weights = self._weights(graph, basis, sum(n * len(table) for n, table in tables.items()))
+        found: dict[Irrep, list[Array]] = {ir: [] for ir in targets}
+        start = 0
+        for n, table in tables.items():
+            stop = start + n * len(table)
+            summed = convolve(
+                join(groups[n]),
+                angular,
+                weights[:, start:stop].reshape(-1, len(table), n),
+                graph.senders,
+                graph.edges.reverse,
+                couplings(tuple(groups[n]), config.harmonics, table),
+                backend=config.kernels,
+            )
+            start = stop
+            for ir, rows in _by_output(summed, table).items():
+                found[ir].append(rows)
+        return {ir: jnp.concatenate(rows, axis=-1) for ir, rows in found.items() if rows}
 
     def _weights(self, graph: AtomGraph, basis: Array, width: int) -> Array:
         config = self.config

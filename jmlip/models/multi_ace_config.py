@@ -13,13 +13,27 @@
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from jmlip.ops.contraction import BackendName
 from jmlip.ops.irreps import SCALAR, Irrep, all_irreps, harmonics, reached
 from jmlip.ops.radial import BesselNormalization
+
+_BOUNDS = {
+    "n_layers": (1, 16),
+    "n_channels": (1, 4096),
+    "embedding": (1, 4096),
+    "max_degree": (0, 6),
+    "harmonics": (0, 6),
+    "correlation": (1, 4),
+    "radial": (1, 128),
+    "envelope": (2, 64),
+}
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,14 +44,16 @@ class MultiACEConfig:
         species: atomic numbers, in the order of the one-hot input.
         cutoff: r_c, angstrom.
         n_layers: message-passing layers T.
-        n_channels: channels of every irrep.
+        n_channels: channels of every irrep, or of those of each degree.
+        embedding: width of the embedding of the elements; that of the scalars unless given.
         max_degree: highest degree of the features between layers.
         harmonics: highest degree of the spherical harmonics of a pair.
         both_parities: features of both parities for each degree, or that of the harmonics only.
         correlation: highest order nu of the symmetric product of every layer; 1 for none.
         normalization: sums over neighbors are divided by their mean number ("mean"), its root
             ("root"), or 1 + a learned density of neighbors ("density").
-        mean_neighbors: mean number of neighbors of an atom in the training data.
+        mean_neighbors: mean number of neighbors of an atom in the training data, or of the atoms of
+            each element: then that of the sender counts.
         first_skip: of the first layer: "none", "species" (a linear map of the old features for each
             element is added) or "message" (such a map acts on the message instead). Later layers
             add the map of the old features.
@@ -47,6 +63,11 @@ class MultiACEConfig:
         last_readout: hidden widths of the last readout.
         readout_activation: SiLU between the layers of the last readout.
         radial: number of Bessel functions.
+        pair_cutoffs: angstrom, one row for each element of the receiver, one column for that of the
+            sender, at most `cutoff`: distances of a pair are stretched such that its own cutoff
+            falls upon `cutoff`.
+        distance_transform: what the Bessel functions are functions of: the distance ("none"), or
+            what `jmlip.ops.radial.agnesi` makes of it ("agnesi").
         radial_normalization: their prefactor, see `jmlip.ops.radial.bessel_prefactor`.
         trainable_frequencies: whether the frequencies of the Bessel functions are parameters.
         envelope: order p of the polynomial envelope.
@@ -54,7 +75,10 @@ class MultiACEConfig:
             sender's element where "radial_species" is set.
         radial_species: see `radial_hidden`.
         radial_scaling: see `jmlip.models.equivariant.MLP`.
-        energy_scale: eV; multiplies every readout.
+        repulsion: of nuclei at short distances, see `jmlip.ops.repulsion`: "nequip", with an
+            envelope of order 6 up to the cutoff of the pair, added at the end; "mace", with
+            `envelope` up to the sum of covalent radii, multiplied by `energy_scale`.
+        energy_scale: eV, one number or one for each element; multiplies every readout.
         energy_shift: initial interaction energy of an atom, eV; added to every atom.
         kernels: backend of the convolution, see `jmlip.ops.contraction`.
 
@@ -65,13 +89,14 @@ class MultiACEConfig:
     species: tuple[int, ...]
     cutoff: float = 5.0
     n_layers: int = 2
-    n_channels: int = 64
+    n_channels: int | tuple[int, ...] = 64
+    embedding: int | None = None
     max_degree: int = 1
     harmonics: int = 3
     both_parities: bool = False
     correlation: int = 3
     normalization: Literal["mean", "root", "density"] = "mean"
-    mean_neighbors: float = 10.0
+    mean_neighbors: float | tuple[float, ...] = 10.0
     first_skip: Literal["none", "species", "message"] = "message"
     activation: Literal["none", "gate"] = "none"
     last_layer: Literal["scalars", "all"] = "scalars"
@@ -79,33 +104,28 @@ class MultiACEConfig:
     last_readout: tuple[int, ...] = (16,)
     readout_activation: bool = True
     radial: int = 8
+    pair_cutoffs: tuple[tuple[float, ...], ...] = ()
+    distance_transform: Literal["none", "agnesi"] = "none"
     radial_normalization: BesselNormalization = "dimenet"
     trainable_frequencies: bool = False
     envelope: int = 5
     radial_hidden: tuple[int, ...] = (64, 64, 64)
     radial_species: bool = False
     radial_scaling: Literal["moment", "gain"] = "moment"
-    energy_scale: float = 1.0
+    repulsion: Literal["none", "nequip", "mace"] = "none"
+    energy_scale: float | tuple[float, ...] = 1.0
     energy_shift: float = 0.0
     kernels: BackendName = "auto"
 
     def __post_init__(self):
-        bounds = {
-            "n_layers": (1, 16),
-            "n_channels": (1, 4096),
-            "max_degree": (0, 6),
-            "harmonics": (0, 6),
-            "correlation": (1, 4),
-            "radial": (1, 128),
-            "envelope": (2, 64),
-        }
-        for name, (low, high) in bounds.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"model.{name} must lie between {low} and {high}, got {getattr(self, name)}."
-                )
+        for name, (low, high) in _BOUNDS.items():
+            for value in _each(getattr(self, name)):
+                if value is not None and not low <= value <= high:
+                    raise ValueError(
+                        f"model.{name} must lie between {low} and {high}, got {value}."
+                    )
         for name in ("cutoff", "mean_neighbors", "energy_scale"):
-            if not getattr(self, name) > 0.0:
+            if not all(value > 0.0 for value in _each(getattr(self, name))):
                 raise ValueError(f"model.{name} must be positive, got {getattr(self, name)}.")
         for name in ("radial_hidden", "last_readout"):
             widths = getattr(self, name)
@@ -117,15 +137,49 @@ class MultiACEConfig:
             raise ValueError("model.radial_species needs model.radial_hidden = [].")
         if not self.species or len(set(self.species)) != len(self.species):
             raise ValueError(f"model.species must be distinct elements, got {self.species}.")
+        self._check_lengths()
+        self._check_pair_cutoffs()
+
+    def _check_lengths(self) -> None:
+        if isinstance(self.n_channels, tuple) and len(self.n_channels) != self.max_degree + 1:
+            raise ValueError(
+                "model.n_channels must be one number, or one for each degree up to "
+                f"model.max_degree = {self.max_degree}, got {self.n_channels}."
+            )
+        if self.correlation > 1 and len({*_each(self.n_channels)}) > 1:
+            raise ValueError(
+                "model.correlation > 1 multiplies channel by channel and needs one "
+                f"model.n_channels, got {self.n_channels}."
+            )
+        for name in ("mean_neighbors", "energy_scale"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != len(self.species):
+                raise ValueError(
+                    f"model.{name} must be one number, or one for each of {len(self.species)} "
+                    f"elements, got {value}."
+                )
+
+    def _check_pair_cutoffs(self) -> None:
+        rows, n = self.pair_cutoffs, len(self.species)
+        if rows and [len(row) for row in rows] != [n] * n:
+            raise ValueError(f"model.pair_cutoffs must be {n} rows of {n} distances, got {rows}.")
+        if any(not 0.0 < value <= self.cutoff for row in rows for value in row):
+            raise ValueError(
+                f"model.pair_cutoffs must be positive and at most model.cutoff = {self.cutoff}, "
+                f"got {rows}."
+            )
 
     @property
-    def neighbor_factor(self) -> float:
-        """What sums over neighbors are multiplied by."""
-        return {
-            "mean": 1.0 / self.mean_neighbors,
-            "root": 1.0 / math.sqrt(self.mean_neighbors),
-            "density": 1.0,
-        }[self.normalization]
+    def neighbor_factor(self) -> float | tuple[float, ...]:
+        """What sums over neighbors are multiplied by; of each element where these differ."""
+        power = {"mean": -1.0, "root": -0.5, "density": 0.0}[self.normalization]
+        if isinstance(self.mean_neighbors, tuple):
+            return tuple(mean**power for mean in self.mean_neighbors)
+        return self.mean_neighbors**power
+
+    def channels(self, ir: Irrep) -> int:
+        """Channels of an irrep between layers."""
+        return self.n_channels[ir.l] if isinstance(self.n_channels, tuple) else self.n_channels
 
     def layer_irreps(self) -> tuple[tuple[Irrep, ...], ...]:
         """Irreps of the features before the first layer, and after each."""
