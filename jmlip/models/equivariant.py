@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jaxtyping import Array, Float, Int
 
+from jmlip.ops.forms import BackendName
 from jmlip.ops.irreps import SCALAR, Irrep, slices
-from jmlip.ops.symmetric import symmetric_power
+from jmlip.ops.symmetric import Powers, symmetric_product
 
 Blocks = dict[Irrep, Array]
 """Features by irrep, each `[atoms, 2l + 1, channels]`."""
@@ -162,27 +163,25 @@ class SpeciesRadial(nn.Module):
 class SymmetricProduct(nn.Module):
     """B = sum_nu sum_eta W^nu[species, eta, c] (A x ... x A)_eta, to each output irrep."""
 
-    inputs: tuple[Irrep, ...]
     outputs: tuple[Irrep, ...]
     order: int
+    n_species: int
+    kernels: BackendName = "auto"
 
     @nn.compact
-    def __call__(self, blocks: Blocks, one_hot: Float[Array, "atoms species"]) -> Blocks:
+    def __call__(self, blocks: Blocks, species: Int[Array, " atoms"]) -> Blocks:
         features = join(blocks)
-        found: Blocks = {}
-        for nu in range(1, self.order + 1):
-            powers = symmetric_power(features, self.inputs, nu, self.outputs)
-            for ir, power in zip(self.outputs, powers, strict=True):
-                eta, channels = power.shape[0], features.shape[-1]
-                if eta == 0:
-                    continue
-                shape = (one_hot.shape[1], eta, channels)
-                weight = self.param(
-                    f"weight_{ir}_{nu}",
-                    lambda key, shape, dtype=jnp.float32, eta=eta: NORMAL(key, shape, dtype) / eta,
-                    shape,
-                )
-                own = jnp.einsum("as,sec->eac", one_hot, weight)
-                term = jnp.einsum("eMac,eac->aMc", power, own)
-                found[ir] = found[ir] + term if ir in found else term
-        return found
+        outputs = tuple(self.outputs)
+        table = Powers(tuple(blocks), outputs, self.order, self.n_species)
+        weights = []
+        for (nu, ir), n in table.sizes().items():
+            if n == 0:
+                continue
+            initial = lambda key, shape, dtype=jnp.float32, n=n: NORMAL(key, shape, dtype) / n
+            shape = (self.n_species, n, features.shape[-1])
+            weights.append(self.param(f"weight_{ir}_{nu}", initial, shape))
+        product = symmetric_product(
+            features, jnp.concatenate(weights, axis=1), species, table, backend=self.kernels
+        )
+        reachable = {ir for (_, ir), n in table.sizes().items() if n > 0}
+        return {ir: x for ir, x in split(product, outputs).items() if ir in reachable}

@@ -15,6 +15,8 @@ References: Batatia et al., Nat. Mach. Intell. 7, 56 (2025) (the design space, B
 al., Nat. Commun. 13, 2453 (2022) (NequIP); Batatia et al., NeurIPS 35, 11423 (2022) (MACE).
 """
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -40,7 +42,7 @@ from jmlip.models.equivariant import (
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.models.pair_basis import PairBasis, repulsion_energy
 from jmlip.ops.contraction import convolve, couplings
-from jmlip.ops.irreps import SCALAR, Irrep, paths
+from jmlip.ops.irreps import SCALAR, Irrep, Path, paths
 
 
 class MultiACE(nn.Module):
@@ -113,10 +115,9 @@ class Layer(nn.Module):
         if skip == "message":
             message = SpeciesLinear(widths_of(message), name="species")(message, one_hot)
         if config.correlation > 1:
-            inputs = tuple(message)
-            message = SymmetricProduct(inputs, outputs, config.correlation, name="product")(
-                message, one_hot
-            )
+            message = SymmetricProduct(
+                outputs, config.correlation, len(config.species), config.kernels, name="product"
+            )(message, graph.nodes.species)
             message = IrrepLinear(widths, name="mix")(message)
         if skip == "species":
             message = add(message, SpeciesLinear(widths, name="skip")(features, one_hot))
@@ -154,26 +155,23 @@ class Convolution(nn.Module):
     def _sums(self, graph: AtomGraph, up: Blocks, basis: Array, angular: Array) -> Blocks:
         """Each output irrep as [2l + 1, paths * channels]; inputs of equal width go together."""
         config, targets = self.config, self.config.message_irreps(self.index)
-        groups: dict[int, Blocks] = {}
-        for ir, value in up.items():
-            groups.setdefault(value.shape[-1], {})[ir] = value
-        tables = {n: paths(tuple(group), config.harmonics, targets) for n, group in groups.items()}
-        tables = {n: table for n, table in tables.items() if table}
-        weights = self._weights(graph, basis, sum(n * len(table) for n, table in tables.items()))
+        groups = width_tables(config, self.index, dict(widths_of(up)))
+        sizes = [up[inputs[0]].shape[-1] * len(table) for inputs, table in groups]
+        weights = self._weights(graph, basis, sum(sizes))
         found: dict[Irrep, list[Array]] = {ir: [] for ir in targets}
         start = 0
-        for n, table in tables.items():
-            stop = start + n * len(table)
+        for (inputs, table), size in zip(groups, sizes, strict=True):
+            own = weights[:, start : start + size]
+            start += size
             summed = convolve(
-                join(groups[n]),
+                join({ir: up[ir] for ir in inputs}),
                 angular,
-                weights[:, start:stop].reshape(-1, len(table), n),
+                own.reshape(len(own), len(table), -1),
                 graph.senders,
                 graph.edges.reverse,
-                couplings(tuple(groups[n]), config.harmonics, table),
+                couplings(inputs, config.harmonics, table),
                 backend=config.kernels,
             )
-            start = stop
             for ir, rows in _by_output(summed, table).items():
                 found[ir].append(rows)
         return {ir: jnp.concatenate(rows, axis=-1) for ir, rows in found.items() if rows}
@@ -189,6 +187,22 @@ class Convolution(nn.Module):
         """rho_i = sum_j tanh(x_ij^2), x a linear map of the radial functions."""
         x = MLP((1,), name="density")(basis)[:, 0]
         return sum_over_neighbors(graph, jnp.tanh(x * x))
+
+
+def width_tables(
+    config: MultiACEConfig, layer: int, channels: Mapping[Irrep, int]
+) -> list[tuple[tuple[Irrep, ...], tuple[Path, ...]]]:
+    """Inputs of a convolution with equally many channels, and the paths from each such group.
+
+    Radial weights stand in this order: by group, then by path; so do the rows of each irrep of the
+    output.
+    """
+    groups: dict[int, list[Irrep]] = {}
+    for ir, n in channels.items():
+        groups.setdefault(n, []).append(ir)
+    targets = config.message_irreps(layer)
+    found = [(tuple(own), paths(own, config.harmonics, targets)) for own in groups.values()]
+    return [(own, table) for own, table in found if table]
 
 
 def _by_output(summed: Array, table: tuple) -> Blocks:

@@ -128,13 +128,16 @@ def _shapes(operands: Operands, indices: list, table: Couplings) -> dict[str, tu
     }
 
 
-def _fold(operands: Operands, indices: list, shapes: dict, size: int) -> tuple[Operands, list]:
+def _fold(
+    operands: Operands, indices: list, shapes: dict, size: int, table: Couplings
+) -> tuple[Operands, list, Couplings]:
     senders, reverse = indices
     copy = jnp.arange(size, dtype=senders.dtype)[:, None]
     folded = [senders + shapes["g"][0] * copy, reverse + shapes["y"][0] * copy]
     return (
         {name: value.reshape(-1, *value.shape[2:]) for name, value in operands.items()},
         [index.reshape(-1) for index in folded],
+        table,
     )
 
 

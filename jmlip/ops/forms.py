@@ -40,8 +40,8 @@ class Form:
         shapes: `(operands, indices, table) -> {name: shape}`.
         plain: `(outs, operands, along, indices, table) -> list`, in JAX.
         native: the same by a kernel on CPU, for float32 and float64.
-        fold: `(operands, indices, shapes, size)`: operands and indices of `size` problems side by
-            side, as those of one.
+        fold: `(operands, indices, shapes, size, table)`: operands, indices and table of `size`
+            problems side by side, as those of one.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Form:
     shapes: Callable[..., dict[str, tuple[int, ...]]]
     plain: Callable[..., list]
     native: Callable[..., list]
-    fold: Callable[..., tuple[Operands, list]]
+    fold: Callable[..., tuple[Operands, list, Any]]
 
     @functools.cached_property
     def primitive(self) -> Primitive:
@@ -195,8 +195,9 @@ def _batch(form: Form, arguments, axes, *, outs: Names, given: Names, along: Nam
     first, second, indices = _split(full, given, along)
     single = {name: value[0] for name, value in first.items()}
     shapes = form.shapes(single, [index[0] for index in indices], params["table"])
-    operands, folded = form.fold(first, indices, shapes, size)
-    tangents, _ = form.fold(second, indices, shapes, size)
+    table = params["table"]
+    operands, folded, params["table"] = form.fold(first, indices, shapes, size, table)
+    tangents, *_ = form.fold(second, indices, shapes, size, table)
     found = form.derivatives(outs, operands, tangents, folded, **params)
     return [value.reshape(size, -1, *value.shape[1:]) for value in found], [0] * len(found)
 

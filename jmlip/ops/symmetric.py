@@ -1,20 +1,54 @@
 """Symmetric powers of equivariant features: the many-body products of the atomic cluster expansion.
 
-    B[n, (eta, M), c] = sum_{a <= b <= ...} U[eta, M; a, b, ...] A[n, a, c] A[n, b, c] ...
+    B[n, (L, M), c] = sum_nu sum_eta w[z_n, (nu, L, eta), c]
+                      sum_{a <= b <= ...} U[nu, L, eta, M; a, b, ...] A[n, a, c] A[n, b, c] ...
 
 U is an orthogonal basis of the equivariant maps from the symmetric power of order nu of the irreps
-of A to the irrep L, from e3nn-jax. Monomials with a <= b <= c are made once by gathers along the
-leading axis; everything else is one matrix product with the constant U, on every device and in
-every derivative.
+of A to the irrep L, from e3nn-jax; w are weights of each element. Backends (see `ops.forms`):
+
+    "plain"   monomials by gathers along the leading axis, then one matrix product with U;
+    "native"  C++ on CPU: U is multiplied with w first, once for all atoms, and one pass over the
+              monomials of each atom gives every derivative.
 """
 
+import dataclasses
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from jmlip.ops.irreps import Irrep
+from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend
+from jmlip.ops.irreps import Irrep, dim
+
+NAMES = ("g", "a", "w")
+MAX_ORDER = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Powers:
+    """What a symmetric product maps to what.
+
+    Args:
+        inputs: irreps of A.
+        outputs: irreps of B.
+        order: highest nu.
+        n_species: elements with weights of their own.
+    """
+
+    inputs: tuple[Irrep, ...]
+    outputs: tuple[Irrep, ...]
+    order: int
+    n_species: int
+
+    def sizes(self) -> dict[tuple[int, Irrep], int]:
+        """Number of weights eta for each (nu, L), in the order they have along an axis."""
+        return {
+            (nu, output): symmetric_basis(self.inputs, nu, output).shape[-1]
+            for nu in range(1, self.order + 1)
+            for output in self.outputs
+        }
 
 
 @functools.cache
@@ -31,42 +65,111 @@ def symmetric_basis(irreps: tuple[Irrep, ...], order: int, output: Irrep) -> np.
     return np.moveaxis(found, -2, -1)
 
 
-def n_basis(irreps: tuple[Irrep, ...], order: int, output: Irrep) -> int:
-    """Number of independent couplings of a symmetric power to one irrep."""
-    return symmetric_basis(irreps, order, output).shape[-1]
+def symmetric_product(
+    features: Float[Array, "atoms rows channels"],
+    weights: Float[Array, "species etas channels"],
+    species: Int[Array, " atoms"],
+    table: Powers,
+    *,
+    backend: BackendName = "auto",
+) -> Float[Array, "atoms rows_out channels"]:
+    """B of the module's equation, rows (L, M) in the order of the table's outputs.
+
+    Args:
+        features: A.
+        weights: w, sorted as `Powers.sizes`.
+        species: z.
+        table: what is mapped to what.
+        backend: see the module.
+
+    Raises:
+        ValueError: sizes do not fit the table, or the native backend is asked for and not there.
+    """
+    expected = (dim(table.inputs), table.n_species, sum(table.sizes().values()))
+    found = (features.shape[1], *weights.shape[:2])
+    if found != expected:
+        raise ValueError(f"rows, species and weights must be {expected}, found {found}.")
+    check_backend(backend)
+    (result,) = PRODUCT.derivatives(
+        ("g",), {"a": features, "w": weights}, {}, [species], table=table, backend=backend
+    )
+    return result
 
 
 @functools.cache
-def _monomials(irreps: tuple[Irrep, ...], order: int, outputs: tuple[Irrep, ...]):
-    """(index [monomials, order], matrix [rows out, monomials]), rows (output, eta, M)."""
-    bases = [symmetric_basis(irreps, order, output) for output in outputs]
-    columns = [np.moveaxis(b, -2, -1).reshape(*b.shape[:order], -1) for b in bases]
-    full = np.concatenate(columns, axis=-1)
-    index = np.argwhere(np.any(full, axis=-1))
+def _monomials(table: Powers, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """(index [monomials, order], U [etas, rows_out, monomials]) of one order, eta as in `sizes`."""
+    bases = {ir: symmetric_basis(table.inputs, order, ir) for ir in table.outputs}
+    full = np.zeros(
+        (
+            *[dim(table.inputs)] * order,
+            sum(basis.shape[-1] for basis in bases.values()),
+            dim(table.outputs),
+        )
+    )
+    eta, row = 0, 0
+    for ir, basis in bases.items():
+        n = basis.shape[-1]
+        full[..., eta : eta + n, row : row + ir.dim] = np.swapaxes(basis, -1, -2)
+        eta, row = eta + n, row + ir.dim
+    index = np.argwhere(np.any(full, axis=(-1, -2)))
     unique, place = np.unique(np.sort(index, axis=1), axis=0, return_inverse=True)
-    matrix = np.zeros((full.shape[-1], len(unique)))
-    np.add.at(matrix.T, place.reshape(-1), full[tuple(index.T)])
-    return unique, matrix
+    matrix = np.zeros((len(unique), *full.shape[-2:]))
+    np.add.at(matrix, place.reshape(-1), full[tuple(index.T)])
+    return unique.reshape(-1, order), np.moveaxis(matrix, 0, -1)
 
 
-def symmetric_power(
-    features: Float[Array, "atoms rows channels"],
-    irreps: tuple[Irrep, ...],
-    order: int,
-    outputs: tuple[Irrep, ...],
-) -> list[Float[Array, "eta dim atoms channels"]]:
-    """All couplings of the `order`-th symmetric power to each of the outputs."""
+def _shapes(operands: Operands, indices: list, table: Powers) -> dict[str, tuple[int, ...]]:
+    n_atoms, channels = indices[0].shape[0], next(iter(operands.values())).shape[-1]
+    return {
+        "g": (n_atoms, dim(table.outputs), channels),
+        "a": (n_atoms, dim(table.inputs), channels),
+        "w": (table.n_species, sum(table.sizes().values()), channels),
+    }
+
+
+def _fold(
+    operands: Operands, indices: list, shapes: dict, size: int, table: Powers
+) -> tuple[Operands, list, Powers]:
+    del shapes
+    copy = jnp.arange(size, dtype=indices[0].dtype)[:, None]
+    return (
+        {name: value.reshape(-1, *value.shape[2:]) for name, value in operands.items()},
+        [(indices[0] + table.n_species * copy).reshape(-1)],
+        dataclasses.replace(table, n_species=size * table.n_species),
+    )
+
+
+def _plain(
+    outs: Names, operands: Operands, along: Operands, indices: list, table: Powers
+) -> list[Array]:
+    product = functools.partial(_plain_product, species=indices[0], table=table)
+    dtype = next(iter(operands.values())).dtype
+    zeros = {name: jnp.zeros(s, dtype) for name, s in _shapes(operands, indices, table).items()}
+
+    def first(point: Operands) -> list[Array]:
+        full = zeros | operands | point  # nothing wanted depends on what is not given
+        value, pull = jax.vjp(product, full["a"], full["w"])
+        pairs = zip(NAMES, (value, *pull(full["g"])), strict=True)
+        return [derivative for name, derivative in pairs if name in outs]
+
+    if not along:
+        return first({})
+    return jax.jvp(first, ({name: operands[name] for name in along},), (along,))[1]
+
+
+def _plain_product(features: Array, weights: Array, species: Array, table: Powers) -> Array:
     leading = jnp.swapaxes(features, 0, 1)
-    index, matrix = _monomials(irreps, order, outputs)
-    product = _product(leading, index)
-    rows = jnp.tensordot(jnp.asarray(matrix, features.dtype), product, axes=1)
-    found, start = [], 0
-    for output in outputs:
-        eta = n_basis(irreps, order, output)
-        stop = start + eta * output.dim
-        found.append(rows[start:stop].reshape(eta, output.dim, *rows.shape[1:]))
+    own = jnp.moveaxis(weights.at[species].get(mode="promise_in_bounds"), 1, 0)
+    total, start = jnp.zeros((), features.dtype), 0
+    for order in range(1, table.order + 1):
+        index, matrix = _monomials(table, order)
+        product = _product(leading, index)
+        powers = jnp.tensordot(jnp.asarray(matrix, features.dtype), product, axes=1)
+        stop = start + matrix.shape[0]
+        total = total + jnp.einsum("eonc,enc->noc", powers, own[start:stop])
         start = stop
-    return found
+    return total
 
 
 def _product(
@@ -78,3 +181,61 @@ def _product(
         return take(leading, index[:, 0])
     heads, place = np.unique(index[:, :-1], axis=0, return_inverse=True)
     return take(_product(leading, heads), place.reshape(-1)) * take(leading, index[:, -1])
+
+
+@functools.cache
+def _entries(table: Powers) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Monomials padded with -1, first entry of each, row of each entry, and U [entries, etas]."""
+    monomials, starts, rows, coefficients, first = [], [0], [], [], 0
+    n_etas = sum(table.sizes().values())
+    for order in range(1, table.order + 1):
+        index, matrix = _monomials(table, order)
+        for t, factors in enumerate(index):
+            monomials.append([*factors, *[-1] * (MAX_ORDER - order)])
+            for row in np.flatnonzero(np.any(matrix[:, :, t], axis=0)):
+                rows.append(row)
+                full = np.zeros(n_etas)
+                full[first : first + matrix.shape[0]] = matrix[:, row, t]
+                coefficients.append(full)
+            starts.append(len(rows))
+        first += matrix.shape[0]
+    integers = [np.asarray(x, np.int64).reshape(-1) for x in (monomials, starts, rows)]
+    return integers[0], integers[1], integers[2], np.asarray(coefficients).reshape(-1, n_etas)
+
+
+def _native(
+    outs: Names, operands: Operands, along: Operands, indices: list, table: Powers
+) -> list[Array]:
+    monomials, starts, rows, coefficients = _entries(table)
+    shapes, dtype = _shapes(operands, indices, table), next(iter(operands.values())).dtype
+    matrix = jnp.asarray(coefficients, dtype)
+    spread = lambda w: jnp.einsum("qe,sec->sqc", matrix, w)
+    n_atoms, n_g, channels = shapes["g"]
+    kernel_shapes = shapes | {"w": (table.n_species, len(rows), channels)}
+    results = [jax.ShapeDtypeStruct(kernel_shapes[n] if n in outs else (0,), dtype) for n in NAMES]
+    nothing = jnp.zeros(0, dtype)
+    get = lambda x, name: nothing if name not in x else spread(x[name]) if name == "w" else x[name]
+    sizes = (n_g, shapes["a"][1], len(rows), n_atoms, channels, table.n_species)
+    found = jax.ffi.ffi_call("jmlip_symmetric", results)(
+        *(get(operands, name) for name in NAMES),
+        *(get(along, name) for name in NAMES),
+        indices[0].astype(jnp.int32),
+        sizes=np.asarray(sizes, np.int64),
+        monomials=monomials,
+        starts=starts,
+        rows=rows,
+    )
+    gather = lambda w: jnp.einsum("qe,sqc->sec", matrix, w)
+    pairs = zip(NAMES, found, strict=True)
+    return [gather(value) if name == "w" else value for name, value in pairs if name in outs]
+
+
+PRODUCT = Form(
+    name="jmlip_symmetric_product",
+    operands=NAMES,
+    linear=("g", "w"),
+    shapes=_shapes,
+    plain=_plain,
+    native=_native,
+    fold=_fold,
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-TARGETS = ("jmlip_contraction",)
+TARGETS = ("jmlip_contraction", "jmlip_symmetric")
 LIBRARY = Path(__file__).parent / "libjmlip.so"
 
 
@@ -18,16 +18,35 @@ LIBRARY = Path(__file__).parent / "libjmlip.so"
 def why_not() -> str:
     """Why the kernels cannot be used; empty where they can. Loads and registers them once."""
     if not LIBRARY.exists():
-        return "they were not built, for want of a C++ compiler when jmlip was installed"
+        return "they were not built (was there a C++ compiler when jmlip was installed?)"
     try:
         library = ctypes.cdll.LoadLibrary(str(LIBRARY))
+        if missing := _missing(library):
+            needed = ", ".join(sorted(missing))
+            return f"they need a processor with {needed}; install jmlip anew on this one"
         for name in TARGETS:
+            # checks that the library speaks the interface of this jaxlib
             jax.ffi.register_ffi_target(
                 name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu"
             )
-    except (OSError, AttributeError) as error:
-        return f"they do not load ({error}); install jmlip anew"
+    except (OSError, AttributeError, ValueError, RuntimeError) as error:
+        return f"they do not load ({str(error).splitlines()[0]}); install jmlip anew"
     return ""
+
+
+def _missing(library: ctypes.CDLL) -> set[str]:
+    """Instructions that the kernels may use and this processor lacks, where the system tells."""
+    first = ctypes.c_char.in_dll(library, "jmlip_instructions")
+    needed = ctypes.string_at(ctypes.addressof(first)).decode().split()
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return set()
+    with cpuinfo.open() as lines:
+        for line in lines:
+            name, _, words = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return set(needed) - set(words.split())
+    return set()
 
 
 def available() -> bool:
