@@ -8,20 +8,28 @@ import flax.linen as nn
 
 from jmlip.core.config import from_dict, unknown
 from jmlip.core.errors import ConfigError, PotentialError
+from jmlip.models.allegro import Allegro
+from jmlip.models.allegro_config import PRESETS as ALLEGRO_PRESETS
+from jmlip.models.allegro_config import AllegroConfig
 from jmlip.models.ani import ANI, ANIConfig
 from jmlip.models.hipnn import HIPNN, HIPNNConfig
 from jmlip.models.multi_ace import MultiACE
-from jmlip.models.multi_ace_config import PRESETS, MultiACEConfig
+from jmlip.models.multi_ace_config import PRESETS as MULTI_ACE_PRESETS
+from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.storage import read_parameters, read_potential_files
 
 MODELS: Mapping[str, tuple[type[nn.Module], type]] = {
+    "allegro": (Allegro, AllegroConfig),
+    "allegro-2023": (Allegro, AllegroConfig),
     "ani": (ANI, ANIConfig),
     "botnet": (MultiACE, MultiACEConfig),
     "hipnn": (HIPNN, HIPNNConfig),
     "mace": (MultiACE, MultiACEConfig),
     "nequip": (MultiACE, MultiACEConfig),
 }
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {**ALLEGRO_PRESETS, **MULTI_ACE_PRESETS}
 
 
 def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What a pair of atoms gives to a model of the multi-ACE family, apart from the atoms' features."""
+"""What a pair of atoms gives to an equivariant model, apart from the atoms' features."""
 
 import functools
 
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jmlip.core.types import PerAtom
 from jmlip.graphs.graph import AtomGraph, sum_over_neighbors
+from jmlip.models.allegro_config import AllegroConfig
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.ops import repulsion, safe
 from jmlip.ops.cutoffs import polynomial
@@ -17,6 +18,7 @@ from jmlip.ops.radial import agnesi, bessel, bessel_prefactor
 from jmlip.ops.spherical import spherical_harmonics
 
 Lengths = Float[Array, " pairs"]
+PairConfig = MultiACEConfig | AllegroConfig
 Elements = tuple[Int[Array, " pairs"], Int[Array, " pairs"]]
 """Species of the receiver and of the sender of each pair slot."""
 
@@ -46,7 +48,7 @@ class PairBasis(nn.Module):
         return radial * envelope[:, None], jnp.where(mask[:, None], angular, 0.0)
 
 
-def pair_lengths(config: MultiACEConfig, graph: AtomGraph) -> tuple[Lengths, Lengths]:
+def pair_lengths(config: PairConfig, graph: AtomGraph) -> tuple[Lengths, Lengths]:
     """Distances, and distances stretched such that the cutoff of every pair is `cutoff`."""
     length = safe.norm(graph.edges.vector)
     if not config.pair_cutoffs:
@@ -55,7 +57,7 @@ def pair_lengths(config: MultiACEConfig, graph: AtomGraph) -> tuple[Lengths, Len
     return length, length * stretch[_elements(graph)]
 
 
-def repulsion_energy(config: MultiACEConfig, graph: AtomGraph) -> PerAtom:
+def repulsion_energy(config: PairConfig, graph: AtomGraph) -> PerAtom:
     """Repulsion of nuclei, eV: each atom's half of its pairs."""
     length, stretched = pair_lengths(config, graph)
     elements = _elements(graph)
@@ -76,7 +78,7 @@ def _elements(graph: AtomGraph) -> Elements:
     return species[graph.receivers], species[graph.senders]
 
 
-def _radii(config: MultiACEConfig, elements: Elements, like: Lengths) -> Lengths:
+def _radii(config: PairConfig, elements: Elements, like: Lengths) -> Lengths:
     """Sum of the covalent radii of each pair, angstrom."""
     radii = jnp.asarray(_covalent_radii(config.species), like.dtype)
     return radii[elements[0]] + radii[elements[1]]

@@ -66,3 +66,20 @@ def agnesi(r: Float[Array, "*n"], r_0: Float[Array, "*n"]) -> Float[Array, "*n"]
     """
     x, a, q, p = r / r_0, AGNESI["a"], AGNESI["q"], AGNESI["p"]
     return 1.0 / (1.0 + a * x**q / (1.0 + x ** (q - p)))
+
+
+def cosine_splines(x: Float[Array, "*n"], n_splines: int, span: int) -> Float[Array, "*n splines"]:
+    """b_k(x) = (1 - cos 2 pi t)^2 / 4, t from 0 to 1 on a support of width (span + 1) / n_splines.
+
+    The supports start at (k - span) / n_splines, k = 0 ... n_splines - 1: the last ends at 1, where
+    value and the first three derivatives vanish. Only those with k >= span start inside.
+
+    Args:
+        x: distance over cutoff.
+        n_splines: number of functions.
+        span: how many other supports begin within one.
+    """
+    lower = jnp.arange(-span, n_splines - span, dtype=x.dtype) / n_splines
+    lower = lower.reshape((1,) * x.ndim + (-1,))
+    t = jnp.clip((x[..., None] - lower) * (n_splines / (span + 1)), 0.0, 1.0)
+    return 0.25 * (1.0 - jnp.cos(2.0 * jnp.pi * t)) ** 2
