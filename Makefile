@@ -17,10 +17,14 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 	$(BIN)/basedpyright --level error
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# the same jaxlib at build time, whose headers the C++ kernels take, as at run time; the second name is that of pip 25.3
+$(VENV)/.installed: export PIP_CONSTRAINT = constraints.txt
+$(VENV)/.installed: export PIP_BUILD_CONSTRAINT = constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py $(wildcard jmlip/ops/native/*.cc jmlip/ops/native/*.h)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,notebooks,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[demo,notebooks,test]'
+	@$(BIN)/python -c "from jmlip.ops import native; print('C++ kernels:', native.why_not() or 'built')"
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo jmlip/ops/native/libjmlip.so
