@@ -32,7 +32,7 @@ from jmlip.models.equivariant import NORMAL, silu
 from jmlip.models.pair_basis import pair_lengths, repulsion_energy
 from jmlip.ops.cutoffs import polynomial
 from jmlip.ops.irreps import SCALAR
-from jmlip.ops.pair_product import Table, products, weighted_product
+from jmlip.ops.pair_product import Table, pair_product
 from jmlip.ops.radial import bessel, bessel_prefactor, cosine_splines
 from jmlip.ops.spherical import spherical_harmonics
 
@@ -68,7 +68,8 @@ class Allegro(nn.Module):
             )
             latents = [*latents, scalars] if dense else [scalars]
         final = jnp.concatenate(latents, axis=-1)
-        readout = Network((*config.readout_hidden, 1), _scaling(config, config.readout_activation))
+        scaling = _scaling(config, config.readout_activation)
+        readout = Network((*config.readout_hidden, 1), scaling, name="readout")
         # each sum over neighbors adds numbers of variance one, and "dense" counts pairs, not halves
         factor = pairs.factor * (0.5**0.5 if dense else 1.0)
         energy = sum_over_neighbors(graph, readout(final)[:, 0]) * factor
@@ -154,7 +155,8 @@ class Embedding(nn.Module):
     @nn.compact
     def __call__(self, pairs: Pairs) -> Float[Array, "pairs scalars"]:
         config = self.config
-        network = Network((*config.embedding_hidden, config.n_scalars), config.mlp_scaling)
+        widths = (*config.embedding_hidden, config.n_scalars)
+        network = Network(widths, config.mlp_scaling, name="network")
         if config.embedding == "spline":
             return network(self._splines(pairs))
         basis = self._bessel(pairs) * pairs.envelope[:, None]
@@ -189,7 +191,9 @@ class Embedding(nn.Module):
         config, n = self.config, len(self.config.species)
         basis = cosine_splines(pairs.distance, config.radial, config.spline_span)
         basis = jnp.where(pairs.envelope[:, None] > 0.0, basis, 0.0)
-        weight = self.param("splines", uniform, (n, n, config.radial, config.n_scalars))
+        # at any distance as many of them as overlap are not zero
+        initial = lambda *args: uniform(*args) * max(config.spline_span, 1) ** -0.5
+        weight = self.param("splines", initial, (n, n, config.radial, config.n_scalars))
         center = _slots(pairs.center, pairs.angular.shape[1])
         both = center[:, :, None, None] * pairs.neighbor[:, None, :, None] * basis[:, None, None]
         return both.reshape(len(basis), -1) @ weight.reshape(-1, config.n_scalars)
@@ -210,12 +214,12 @@ class Layer(nn.Module):
         outer: Float[Array, "pairs weights"],
     ) -> tuple[Array, Array, Array]:
         config, irreps = self.config, self.config.layer_irreps()
-        table = Table(irreps[self.index], config.harmonic_irreps(), irreps[self.index + 1])
+        outputs, summed = irreps[self.index + 1], config.product != "linear"
+        table = Table(irreps[self.index], config.harmonic_irreps(), outputs, summed)
         environment = _environment(pairs, outer) * pairs.factor[:, None, None]
         last, n_scalars = self.index == config.n_layers - 1, config.n_scalars
         n_weights = 0 if last else config.n_channels * (config.harmonics + 1)
-        product = self._linear if config.product == "linear" else self._weighted
-        invariants, tensors = product(table, tensors, environment)
+        invariants, tensors = self._product(table, tensors, environment)
         inputs = jnp.concatenate([*latents, invariants.reshape(len(outer), -1)], axis=-1)
         scaling = _scaling(config, config.latent_activation)
         if config.latents == "dense":
@@ -227,22 +231,28 @@ class Layer(nn.Module):
         outer = scalars[:, :0] if last else _linear(n_weights, "environment")(scalars)
         return scalars, tensors, outer
 
-    def _weighted(self, table: Table, tensors: Array, environment: Array) -> tuple[Array, Array]:
-        config = self.config
-        shape = (len(table.paths), config.n_channels if config.product == "channel" else 1)
-        weights = self.param("weights", uniform, shape)
-        tensors = weighted_product(tensors, environment, weights, table)
-        return tensors[:, :, table.outputs.index(SCALAR)], tensors
-
-    def _linear(self, table: Table, tensors: Array, environment: Array) -> tuple[Array, Array]:
-        """All paths side by side; tensors of the last layer are not used, but have weights."""
-        found, n = products(tensors, environment, table), self.config.n_channels
-        mixed = []
-        for ir, rows in zip(table.outputs, found, strict=True):
-            rows = rows.reshape(*rows.shape[:3], -1)
-            weight = self.param(f"mix_{ir}", NORMAL, (rows.shape[-1], n))
-            mixed.append(rows @ (weight * rows.shape[-1] ** -0.5))
-        return found[table.outputs.index(SCALAR)], jnp.concatenate(mixed, axis=2)
+    def _product(self, table: Table, tensors: Array, environment: Array) -> tuple[Array, Array]:
+        """Invariants of the product, and the new tensors."""
+        config, n, n_paths = self.config, self.config.n_channels, len(table.paths)
+        scalar = table.outputs.index(SCALAR)
+        if table.summed:
+            shape = (n_paths, n if config.product == "channel" else 1)
+            weights = jnp.broadcast_to(self.param("weights", uniform, shape), (n_paths, n))
+            tensors = pair_product(tensors, environment, weights, table, backend=config.kernels)
+            return tensors[:, :, scalar], tensors
+        one = jnp.ones((n_paths, n), tensors.dtype)
+        rows = pair_product(tensors, environment, one, table, backend=config.kernels)
+        invariants, mixed, start = rows[:, :, :0], [], 0
+        for ir, stride in zip(table.outputs, table.strides, strict=True):
+            stop = start + stride * ir.dim
+            wide = rows[:, :, start:stop].reshape(*rows.shape[:2], ir.dim, stride * n)
+            if ir == SCALAR:
+                invariants = wide
+            # tensors of the last layer serve nothing, but the published model has weights for them
+            weight = self.param(f"mix_{ir}", NORMAL, (stride * n, n))
+            mixed.append(wide @ (weight * (stride * n) ** -0.5))
+            start = stop
+        return invariants, jnp.concatenate(mixed, axis=2)
 
 
 def _by_degree(pairs: Pairs, weights: Float[Array, "pairs weights"]) -> Array:
@@ -257,13 +267,13 @@ def _tensors(pairs: Pairs, weights: Array) -> Float[Array, "atoms slots harmonic
     for l in range(weights.shape[2]):
         angular = pairs.angular[:, :, l * l : (l + 1) ** 2, None]
         found.append(weights[:, :, l, None] * angular)
-    return jnp.concatenate(found, axis=2)
+    return jax.lax.optimization_barrier(jnp.concatenate(found, axis=2))
 
 
 def _environment(pairs: Pairs, weights: Array) -> Float[Array, "atoms harmonics channels"]:
     """sum_k w_lc Y_lm over the neighbors k of each atom."""
     found, weights = [], _by_degree(pairs, weights)
     for l in range(weights.shape[2]):
-        angular = pairs.angular[:, :, l * l : (l + 1) ** 2]
-        found.append(jnp.einsum("nsc,nsi->nic", weights[:, :, l], angular))
-    return jnp.concatenate(found, axis=1)
+        angular = pairs.angular[:, :, l * l : (l + 1) ** 2, None]
+        found.append(jnp.sum(weights[:, :, l, None] * angular, axis=1))
+    return jax.lax.optimization_barrier(jnp.concatenate(found, axis=1))

@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from jmlip.ops.forms import BackendName
 from jmlip.ops.irreps import SCALAR, Irrep, all_irreps, harmonics, product
 
 WIDTHS = ("embedding_hidden", "latent_hidden", "readout_hidden")
@@ -61,6 +62,7 @@ class AllegroConfig:
             envelope of order 6 up to the cutoff of the pair, added at the end.
         energy_scale: eV, one number or one for each element; multiplies the energy of every atom.
         energy_shift: initial interaction energy of an atom, eV; added to every atom.
+        kernels: backend of the tensor product, see `jmlip.ops.pair_product`.
 
     Raises:
         ValueError: a value is out of range.
@@ -92,6 +94,7 @@ class AllegroConfig:
     repulsion: Literal["none", "nequip"] = "none"
     energy_scale: float | tuple[float, ...] = 1.0
     energy_shift: float = 0.0
+    kernels: BackendName = "auto"
 
     def __post_init__(self):
         bounds = {

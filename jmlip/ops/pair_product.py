@@ -1,35 +1,33 @@
-"""The tensor product of Allegro: tensors of a pair times the environment of its center.
+"""The tensor product of Allegro, as a multilinear form closed under differentiation.
+
+    F(t, V, Gamma, w) = sum_n sum_s sum_p w[p, c] sum_ijk C^p_ijk
+                            t[n, s, k, c] V[n, s, i, c] Gamma[n, j, c]
+
+n runs over atoms, s over their pair slots, c over channels, p over couplings (l1, l2 -> l3). V are
+tensors of pairs, Gamma is the environment of their center, and the derivative by t is the product
 
     T[n, s, k, c] = sum_p w[p, c] sum_ij C^p_ijk V[n, s, i, c] Gamma[n, j, c]
 
-n runs over atoms, s over their pair slots, c over channels, p over couplings (l1, l2 -> l3). The
-environment is the same for all pairs of an atom, so it is made a matrix for each atom and channel
-first, and what is left for pairs does not know of couplings any more:
-
-    M[n, k, i, c] = sum_p w[p, c] sum_j C^p_ijk Gamma[n, j, c],     T = M V, channel by channel
-
-This product is a JAX primitive, closed under differentiation: each derivative of the trilinear form
-sum M V T leaves one of the three open. The primitive unrolls the row that is summed into products
-of whole arrays and keeps its result apart by a barrier, because XLA would otherwise compute it
-anew inside of everything that reads it.
+The other derivatives are its transposes, see `jmlip.ops.forms`. All pairs of an atom meet the same
+environment, so Gamma is contracted with coefficients and weights first, once for each atom, and
+pairs see small matrices M[k, i] only. In plain JAX or by a kernel ("native", in C++ on CPU).
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from jmlip.ops.coupling import clebsch_gordan
+from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend
 from jmlip.ops.irreps import Irrep, dim, product, slices
 
-NAMES = ("m", "v", "t")
-UNROLLED = 32
+NAMES = ("t", "v", "g", "w")
 
 
 class PairPath(NamedTuple):
@@ -40,15 +38,28 @@ class PairPath(NamedTuple):
     output: int
 
 
-class Table(NamedTuple):
-    """Irreps of the three tensors; `paths` lists the couplings, by output, then input."""
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Irreps of the three tensors.
+
+    Args:
+        inputs: of the tensors of pairs.
+        environment: of the environment.
+        outputs: of the product.
+        summed: whether paths to one irrep are summed, or kept side by side: then each output irrep
+            has rows [2l + 1, paths to it].
+        groups: of atoms that follow each other, as many in each, with weights of their own.
+    """
 
     inputs: tuple[Irrep, ...]
     environment: tuple[Irrep, ...]
     outputs: tuple[Irrep, ...]
+    summed: bool = True
+    groups: int = 1
 
-    @property
+    @functools.cached_property
     def paths(self) -> tuple[PairPath, ...]:
+        """All couplings: by output, then input, then environment."""
         return tuple(
             PairPath(a, b, o)
             for o, output in enumerate(self.outputs)
@@ -57,162 +68,166 @@ class Table(NamedTuple):
             if output in product(first, second)
         )
 
+    @functools.cached_property
+    def strides(self) -> tuple[int, ...]:
+        """For each output irrep, the rows that each of its components has."""
+        count = lambda o: sum(path.output == o for path in self.paths)
+        return tuple(1 if self.summed else count(o) for o in range(len(self.outputs)))
 
-def channelwise(
-    m: Float[Array, "atoms rows_out rows channels"], v: Float[Array, "atoms slots rows channels"]
-) -> Float[Array, "atoms slots rows_out channels"]:
-    """T[n, s, k, c] = sum_i M[n, k, i, c] V[n, s, i, c]."""
-    return channelwise_p.bind(m, v, out="t")
+    @property
+    def n_rows(self) -> int:
+        """Rows of the product."""
+        return sum(n * ir.dim for n, ir in zip(self.strides, self.outputs, strict=True))
 
 
-def weighted_product(
+def pair_product(
     v: Float[Array, "atoms slots rows channels"],
     environment: Float[Array, "atoms harmonics channels"],
-    weights: Float[Array, "paths #channels"],
+    weights: Float[Array, "paths channels"],
     table: Table,
+    *,
+    backend: BackendName = "auto",
 ) -> Float[Array, "atoms slots rows_out channels"]:
-    """The product with one weight for each path, or for each path and channel, summed over paths.
+    """T of the module's equation.
 
     Args:
         v: tensors of the pairs.
         environment: of their centers.
         weights: in the order of `table.paths`.
         table: irreps of the three.
+        backend: "native", "plain", or "auto": native where it can be.
+
+    Raises:
+        ValueError: sizes do not fit the table, or the native backend is asked for and not there.
     """
-    n_atoms, _, channels = environment.shape
-    weights = jnp.broadcast_to(weights, (len(table.paths), channels))
-    blocks = []
-    for paths, coefficients in _by_output(table):
-        n_in = coefficients.shape[1]
-        first, last = paths.start, paths.stop
-        constants = jnp.asarray(coefficients, v.dtype)
-        weighted = jnp.einsum("kijp,pc->kijc", constants, weights[first:last])
-        weighted = weighted.reshape(1, -1, *weighted.shape[2:])
-        matrix = channelwise(weighted, environment[None])
-        blocks.append(matrix.reshape(n_atoms, -1, n_in, channels))
-    return channelwise(jnp.concatenate(blocks, axis=1), v)
+    found = (v.shape[2], environment.shape[1], weights.shape[0])
+    expected = (dim(table.inputs), dim(table.environment), len(table.paths))
+    if found != expected:
+        raise ValueError(
+            "tensors, environment and weights must have the rows of the table, "
+            f"{expected}, found {found}."
+        )
+    check_backend(backend)
+    operands = {"v": v, "g": environment, "w": weights[None]}
+    (found,) = PAIR_PRODUCT.derivatives(("t",), operands, {}, (), table=table, backend=backend)
+    return found
 
 
-def products(
-    v: Float[Array, "atoms slots rows channels"],
-    environment: Float[Array, "atoms harmonics channels"],
-    table: Table,
-) -> list[Float[Array, "atoms slots dim paths channels"]]:
-    """The products along every path, for each output irrep in the order of `table.paths`."""
-    n_atoms, slots, _, channels = v.shape
+def _shapes(operands: Operands, indices: Sequence, table: Table) -> dict[str, tuple[int, ...]]:
+    del indices
+    # of any three operands one at least belongs to pairs
+    n_atoms, slots, _, channels = operands["t" if "t" in operands else "v"].shape
+    return {
+        "t": (n_atoms, slots, table.n_rows, channels),
+        "v": (n_atoms, slots, dim(table.inputs), channels),
+        "g": (n_atoms, dim(table.environment), channels),
+        "w": (table.groups, len(table.paths), channels),
+    }
+
+
+def _fold(
+    operands: Operands, indices: list, shapes: dict, size: int, table: Table
+) -> tuple[Operands, list, Table]:
+    del shapes
+    folded = {name: value.reshape(-1, *value.shape[2:]) for name, value in operands.items()}
+    return folded, indices, dataclasses.replace(table, groups=size * table.groups)
+
+
+def _plain(
+    outs: Names, operands: Operands, along: Operands, indices: list, table: Table
+) -> list[Array]:
+    shapes = _shapes(operands, indices, table)
+    like = next(iter(operands.values()))
+    # F is linear in what is not given, so any value will do
+    full = {n: operands[n] if n in operands else jnp.zeros(shapes[n], like.dtype) for n in NAMES}
+
+    def gradient(changed: Operands) -> list[Array]:
+        point = full | changed
+        inner = lambda wanted: jnp.sum(point["t"] * _product(point | wanted, table))
+        found = {}
+        if "t" in outs:
+            found["t"] = _product(point, table)
+        others = {name: point[name] for name in outs if name != "t"}
+        found |= jax.grad(inner)(others) if others else {}
+        return [found[name] for name in outs]
+
+    if not along:
+        return gradient({})
+    return jax.jvp(gradient, ({name: full[name] for name in along},), (along,))[1]
+
+
+def _product(operands: Operands, table: Table) -> Float[Array, "atoms slots rows_out channels"]:
+    """T in plain JAX."""
+    v, g = operands["v"], operands["g"]
+    w = jnp.repeat(operands["w"], len(g) // table.groups, axis=0)
     rows, columns = slices(table.inputs), slices(table.environment)
-    found: dict[PairPath, Array] = {}
-    for a, ir in enumerate(table.inputs):
-        paths = [path for path in table.paths if path.input == a]
-        matrices = []
-        for path in paths:
-            l2, l3 = table.environment[path.environment].l, table.outputs[path.output].l
-            coefficients = jnp.asarray(clebsch_gordan(ir.l, l2, l3), v.dtype)
-            gamma = environment[:, columns[path.environment]]
-            matrices.append(jnp.einsum("ijk,njc->nkic", coefficients, gamma))
-        block = channelwise(jnp.concatenate(matrices, axis=1), v[:, :, rows[a]])
-        widths = [table.outputs[path.output].dim for path in paths]
-        parts = jnp.split(block, np.cumsum(widths)[:-1], axis=2)
-        found |= dict(zip(paths, parts, strict=True))
-    return [
-        jnp.stack([found[path] for path in table.paths if path.output == o], axis=3)
-        for o in range(len(table.outputs))
-    ]
+    blocks = []
+    for o, output in enumerate(table.outputs):
+        terms = []
+        for p, path in enumerate(table.paths):
+            if path.output != o:
+                continue
+            l1, l2 = table.inputs[path.input].l, table.environment[path.environment].l
+            coefficients = jnp.asarray(clebsch_gordan(l1, l2, output.l), v.dtype)
+            matrix = jnp.einsum("ijk,njc->nkic", coefficients, g[:, columns[path.environment]])
+            matrix = (matrix * w[:, p, None, None])[:, None]
+            terms.append(jnp.sum(matrix * v[:, :, None, rows[path.input]], axis=3))
+        if table.summed:
+            blocks.append(functools.reduce(jnp.add, terms))
+        else:
+            side_by_side = jnp.stack(terms, axis=3)
+            blocks.append(side_by_side.reshape(*v.shape[:2], -1, v.shape[-1]))
+    return jnp.concatenate(blocks, axis=2)
 
 
 @functools.cache
-def _by_output(table: Table) -> tuple[tuple[slice, np.ndarray], ...]:
-    """For each output irrep its paths, and coefficients [k, i, j, path] over all rows i and j."""
-    rows, columns, paths = slices(table.inputs), slices(table.environment), table.paths
-    found, start = [], 0
-    for o, output in enumerate(table.outputs):
-        members = [path for path in paths if path.output == o]
-        shape = (output.dim, dim(table.inputs), dim(table.environment), len(members))
-        array = np.zeros(shape)
-        for n, path in enumerate(members):
-            l1, l2 = table.inputs[path.input].l, table.environment[path.environment].l
-            block = clebsch_gordan(l1, l2, output.l).transpose(2, 0, 1)
-            array[:, rows[path.input], columns[path.environment], n] = block
-        found.append((slice(start, start + len(members)), array))
-        start += len(members)
-    return tuple(found)
+def _layout(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """For each path its first rows, dimensions and stride; and all coefficients, [j, k, i]."""
+    rows, columns = slices(table.inputs), slices(table.environment)
+    layout, coefficients, start = [], [np.zeros(0)], 0
+    for o, (output, stride) in enumerate(zip(table.outputs, table.strides, strict=True)):
+        for n, (a, b, _) in enumerate(path for path in table.paths if path.output == o):
+            first, second = table.inputs[a], table.environment[b]
+            row = start if table.summed else start + n
+            dims = (first.dim, second.dim, output.dim)
+            layout.append((rows[a].start, columns[b].start, row, *dims, stride))
+            values = clebsch_gordan(first.l, second.l, output.l).transpose(1, 2, 0)
+            coefficients.append(values.reshape(-1))
+        start += stride * output.dim
+    return np.asarray(layout, np.int64).reshape(-1), np.concatenate(coefficients)
 
 
-channelwise_p = Primitive("jmlip_channelwise")
+def _native(
+    outs: Names, operands: Operands, along: Operands, indices: list, table: Table
+) -> list[Array]:
+    shapes, dtype = _shapes(operands, indices, table), next(iter(operands.values())).dtype
+    n_atoms, slots, n_t, channels = shapes["t"]
+    # the kernel does not sum over atoms
+    kernel_shapes = shapes | {"w": (n_atoms, *shapes["w"][1:])}
+    results = [jax.ShapeDtypeStruct(kernel_shapes[n] if n in outs else (0,), dtype) for n in NAMES]
+    nothing = jnp.zeros(0, dtype)
+    layout, coefficients = _layout(table)
+    rows = (n_t, shapes["v"][2], shapes["g"][1])
+    found = jax.ffi.ffi_call("jmlip_pair_product", results)(
+        *(operands.get(name, nothing) for name in NAMES),
+        *(along.get(name, nothing) for name in NAMES),
+        sizes=np.asarray((*rows, n_atoms, slots, channels, table.groups), np.int64),
+        layout=layout,
+        coefficients=coefficients,
+    )
+    by_name = dict(zip(NAMES, found, strict=True))
+    if "w" in outs:
+        in_groups = (table.groups, n_atoms // table.groups, *shapes["w"][1:])
+        by_name["w"] = by_name["w"].reshape(in_groups).sum(axis=1)
+    return [by_name[name] for name in outs]
 
 
-def _operands(out: str) -> tuple[str, str]:
-    first, second = (name for name in NAMES if name != out)
-    return first, second
-
-
-def _shape(out: str, a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
-    n, c = a[0], a[3]
-    return {"t": (n, b[1], a[1], c), "v": (n, b[1], a[2], c), "m": (n, b[2], a[2], c)}[out]
-
-
-def _compute(a: Array, b: Array, *, out: str) -> Array:
-    if out == "t":
-        total = _sum(a[:, None, :, :], b[:, :, None, :], 3)
-    elif out == "v":
-        total = _sum(a[:, None, :, :], b[:, :, :, None], 2)
-    else:
-        total = _sum(a[:, :, None, :], b[:, :, :, None], 1)
-    return jax.lax.optimization_barrier(total)
-
-
-def _sum(a: Array, b: Array, axis: int) -> Array:
-    """Sum of a * b over an axis that both have in full."""
-    size = a.shape[axis]
-    if axis == 1 or size > UNROLLED:
-        return jnp.sum(a * b, axis=axis)
-    take = lambda x, n: jax.lax.index_in_dim(x, n, axis, keepdims=False)
-    return functools.reduce(jnp.add, [take(a, n) * take(b, n) for n in range(size)])
-
-
-def _abstract(a: Any, b: Any, *, out: str) -> Any:
-    return a.update(shape=_shape(out, a.shape, b.shape))
-
-
-def _jvp(arguments, tangents, *, out: str):
-    (a, b), (da, db) = arguments, tangents
-    terms = []
-    if type(da) is not ad.Zero:
-        terms.append(channelwise_p.bind(da, b, out=out))
-    if type(db) is not ad.Zero:
-        terms.append(channelwise_p.bind(a, db, out=out))
-    value = channelwise_p.bind(a, b, out=out)
-    return value, functools.reduce(jnp.add, terms)
-
-
-def _transpose(cotangent, a, b, *, out: str):
-    first, second = _operands(out)
-    unknown, known, name = (first, b, second) if ad.is_undefined_primal(a) else (second, a, first)
-    if type(cotangent) is ad.Zero:
-        return [None, None]
-    given = {out: cotangent, name: known}
-    result = channelwise_p.bind(*(given[n] for n in _operands(unknown)), out=unknown)
-    return [result, None] if unknown == first else [None, result]
-
-
-def _batch(arguments, axes, *, out: str):
-    size = next(x.shape[axis] for x, axis in zip(arguments, axes, strict=True) if axis is not None)
-    full = [
-        jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
-        for x, axis in zip(arguments, axes, strict=True)
-    ]
-    found = channelwise_p.bind(*(x.reshape(-1, *x.shape[2:]) for x in full), out=out)
-    return found.reshape(size, -1, *found.shape[1:]), 0
-
-
-@functools.partial(jax.jit, static_argnames="out")
-def _compiled(a: Array, b: Array, *, out: str) -> Array:
-    return channelwise_p.bind(a, b, out=out)
-
-
-channelwise_p.def_impl(_compiled)
-channelwise_p.def_abstract_eval(_abstract)
-ad.primitive_jvps[channelwise_p] = _jvp
-ad.primitive_transposes[channelwise_p] = _transpose
-batching.primitive_batchers[channelwise_p] = _batch
-mlir.register_lowering(channelwise_p, mlir.lower_fun(_compute, multiple_results=False))
+PAIR_PRODUCT = Form(
+    name="jmlip_pair_product",
+    operands=NAMES,
+    linear=NAMES,
+    shapes=_shapes,
+    plain=_plain,
+    native=_native,
+    fold=_fold,
+)
