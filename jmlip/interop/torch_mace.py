@@ -64,6 +64,8 @@ class MACEHyperparameters:
     keep_last_layer_irreps: bool = False
     use_reduced_cg: bool = False
     edge_irreps: str | None = None
+    embedding_specs: Any = None
+    cueq_config: Any = None
     readout_cls: str = "NonLinearReadoutBlock"
     MLP_irreps: Any = None
     atomic_energies: Any = None
@@ -93,7 +95,9 @@ _SUPPORTED = {
     "use_edge_irreps_first": (False,),
     "keep_last_layer_irreps": (False,),
     "edge_irreps": (None,),
-    "readout_cls": ("NonLinearReadoutBlock",),
+    "embedding_specs": (None,),
+    "cueq_config": (None,),
+    "readout_cls": ("NonLinearReadoutBlock", "LinearReadoutBlock"),
 }
 
 
