@@ -1,4 +1,4 @@
-"""What state dicts of nequip and nequip-allegro have in common: elements, cutoffs, scales, repulsion."""
+"""What state dicts of nequip and nequip-allegro share: elements, cutoffs, scales, repulsion."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

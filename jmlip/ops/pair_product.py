@@ -16,7 +16,7 @@ pairs see small matrices M[k, i] only. In plain JAX or by a kernel ("native", in
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -215,7 +215,7 @@ def _native(
         layout=layout,
         coefficients=coefficients,
     )
-    by_name = dict(zip(NAMES, found, strict=True))
+    by_name: dict[str, Any] = dict(zip(NAMES, found, strict=True))
     if "w" in outs:
         in_groups = (table.groups, n_atoms // table.groups, *shapes["w"][1:])
         by_name["w"] = by_name["w"].reshape(in_groups).sum(axis=1)
