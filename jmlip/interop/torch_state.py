@@ -22,9 +22,9 @@ from jmlip.factory import make_model
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.storage import parameter_shapes
 
-RECIPE = """    import torch, safetensors.torch
-    model = torch.load("model.model", map_location="cpu", weights_only=False)
-    safetensors.torch.save_model(model, "model.safetensors")"""
+RECIPE = """    model = torch.load("model.model", map_location="cpu", weights_only=False)
+    state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
+    safetensors.torch.save_file(state, "model.safetensors")"""
 
 _SPARSE = (".index", ".value", ".shape")
 
@@ -44,7 +44,7 @@ def read_torch_state(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
             f"weights must come as .safetensors, found {path.name}; files of torch are programs "
             "(pickles), which jmlip never runs. Where torch and the model's package are installed "
             f"and the file can be trusted:\n\n{RECIPE}\n\nand write the hyperparameters to "
-            "model.json beside it."
+            "model.json beside it; docs/from-torch.md has both in full."
         )
     try:
         arrays = safetensors.numpy.load_file(str(path))

@@ -68,15 +68,16 @@ class MultiACEConfig:
             falls upon `cutoff`.
         distance_transform: what the Bessel functions are functions of: the distance ("none"), or
             what `jmlip.ops.radial.agnesi` makes of it ("agnesi").
-        radial_normalization: their prefactor, see `jmlip.ops.radial.bessel_prefactor`.
+        radial_normalization: prefactor of the Bessel functions, see
+            `jmlip.ops.radial.bessel_prefactor`.
         trainable_frequencies: whether the frequencies of the Bessel functions are parameters.
         envelope: order p of the polynomial envelope.
         radial_hidden: hidden widths of the radial network; a linear function of the basis for each
             sender's element where "radial_species" is set.
         radial_species: see `radial_hidden`.
         radial_scaling: see `jmlip.models.equivariant.MLP`.
-        repulsion: of nuclei at short distances, see `jmlip.ops.repulsion`: "nequip", with an
-            envelope of order 6 up to the cutoff of the pair, added at the end; "mace", with
+        repulsion: "none", or that of nuclei at short distances (`jmlip.ops.repulsion`): "nequip",
+            with an envelope of order 6 up to the cutoff of the pair, added at the end; "mace", with
             `envelope` up to the sum of covalent radii, multiplied by `energy_scale`.
         energy_scale: eV, one number or one for each element; multiplies every readout.
         energy_shift: initial interaction energy of an atom, eV; added to every atom.

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def with_blocks(language: str, pages=READABLE):
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
-    """A folder with what the snippets open: `set.xyz`, `reference.xyz`, `potential`."""
+    """A folder with what the snippets open: structures, `potential`, weights of torch."""
     folder, rng = tmp_path_factory.mktemp("example"), np.random.default_rng(0)
     structures = []
     for k in range(20):
@@ -52,6 +53,10 @@ def example(tmp_path_factory):
     model = make_model("hipnn", fields | {"n_sensitivities": 5, "n_onsite": 1})
     potential = initial_potential("hipnn", model, key=jax.random.key(0), reference_energies=(-3.5,))
     save_potential(potential, folder / "potential")
+    references = ROOT / "tests" / "models" / "references"
+    for source, name in (("mace_paper", "mace"), ("nequip_natural", "nequip")):
+        for ending in (".safetensors", ".json"):
+            shutil.copy(references / (source + ending), folder / (name + ending))
     return folder
 
 

@@ -133,7 +133,7 @@ def test_models_of_several_heads_are_refused():
 
 
 def test_files_of_torch_are_refused_with_a_recipe(tmp_path):
-    with pytest.raises(JmlipError, match=r"safetensors\.torch\.save_model"):
+    with pytest.raises(JmlipError, match=r"safetensors\.torch\.save_file"):
         read_torch_state(tmp_path / "mace.model")
     with pytest.raises(JmlipError, match="cannot read"):
         read_torch_state(tmp_path / "mace.safetensors")
