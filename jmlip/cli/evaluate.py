@@ -52,6 +52,7 @@ COLUMNS = {
 
 def run(options: argparse.Namespace) -> None:
     from jmlip.cli.cache import use_compilation_cache
+    from jmlip.cli.kernels import mention_kernels
     from jmlip.core.checkpoint import write_json
     from jmlip.data import read
     from jmlip.factory import load_potential
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
     _require_no_input(options)
     use_compilation_cache()
     potential = load_potential(options.potential)
+    mention_kernels(potential.model)
     sets = {path: read(path, **labels) for path in options.data}
     errors = {}
     for path, structures in sets.items():

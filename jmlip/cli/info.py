@@ -61,6 +61,7 @@ def describe_config(path: Path) -> list[str]:
 def describe_potential(path: Path) -> list[str]:
     from ase.data import chemical_symbols
 
+    from jmlip.cli.kernels import kernels_of
     from jmlip.factory import load_potential
 
     potential = load_potential(path)
@@ -76,6 +77,8 @@ def describe_potential(path: Path) -> list[str]:
         **{name.replace("_", " "): str(value) for name, value in provenance.items()},
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
+    if kernels := kernels_of(potential.model):
+        facts["kernels on CPU"] = kernels
     if training is not None:
         facts |= _training_facts(training)
     if potential.statistics:

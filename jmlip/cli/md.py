@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
     import sys
 
     from jmlip.cli.cache import use_compilation_cache
+    from jmlip.cli.kernels import mention_kernels
     from jmlip.core.errors import ConfigError
     from jmlip.factory import load_potential
     from jmlip.md.config import MDConfig
@@ -102,6 +103,7 @@ def run(options: argparse.Namespace) -> None:
     )
     use_compilation_cache()
     potential = load_potential(options.potential)
+    mention_kernels(potential.model)
     start = kinds.read_start(options)
     bar = sys.stderr.isatty()
     result = simulate(potential, start, config, options.out, restart=options.restart, progress=bar)

@@ -41,6 +41,7 @@ def add_parser(subparsers) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from jmlip.cli.cache import use_compilation_cache
+    from jmlip.cli.kernels import mention_kernels
     from jmlip.core.errors import ConfigError
     from jmlip.data import write
     from jmlip.factory import load_potential
@@ -52,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"--out must not exist yet, and {options.out} does; choose another name.")
     use_compilation_cache()
     potential = load_potential(options.potential)
+    mention_kernels(potential.model)
     start = kinds.read_start(options)
     result = relax(
         potential, start, cell=options.cell, fmax=options.fmax_eV_A, max_steps=options.steps

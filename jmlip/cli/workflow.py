@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 
 from jmlip.cli.config import DataConfig, RunConfig, to_toml
+from jmlip.cli.kernels import mention_kernels
 from jmlip.cli.sets import Sets, read_files, read_sets
 from jmlip.core.checkpoint import whole_file, write_json
 from jmlip.core.config import config_hash, to_dict
@@ -89,6 +90,7 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
     with _run_directory(run_dir, resume=resume):
         prepared = prepare(config, command=command)
         print(describe(prepared), flush=True)
+        mention_kernels(prepared.potential.model)
         if not (run_dir / CONFIG).exists():  # a resumed run has it
             write_config(run_dir, prepared.config)
         fitted = fit(

@@ -24,8 +24,9 @@ def why_not() -> str:
         if missing := _missing(library):
             needed = ", ".join(sorted(missing))
             return f"they need a processor with {needed}; install jmlip anew on this one"
+        # with a CPU there, a library for another jaxlib is refused here and not by every program
+        jax.local_devices(backend="cpu")
         for name in TARGETS:
-            # checks that the library speaks the interface of this jaxlib
             jax.ffi.register_ffi_target(
                 name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu"
             )

@@ -1,0 +1,39 @@
+"""Whether the C++ kernels serve a model, said once where somebody can read it."""
+
+import functools
+import sys
+
+import flax.linen as nn
+
+
+def kernels_of(model: nn.Module) -> str:
+    """How the products of an equivariant model are computed on CPU; empty for other models."""
+    from jmlip.ops import native
+
+    wanted = getattr(getattr(model, "config", None), "kernels", "")
+    if not wanted or wanted == "plain":
+        return wanted and "plain JAX, as configured"
+    reason = native.why_not()
+    return f"plain JAX: the C++ kernels cannot be used, {reason}" if reason else "C++"
+
+
+def mention_kernels(model: nn.Module) -> None:
+    """One notice per process where kernels would serve the model and are not there."""
+    import jax
+
+    from jmlip.ops import native
+
+    wanted = getattr(getattr(model, "config", None), "kernels", "plain")
+    if wanted != "plain" and jax.default_backend() == "cpu" and native.why_not():
+        _mention()
+
+
+@functools.cache
+def _mention() -> None:
+    from jmlip.ops import native
+
+    print(
+        f"notice: this model runs slower than it could, on plain JAX without the C++ kernels: "
+        f"{native.why_not()}.",
+        file=sys.stderr,
+    )
