@@ -160,6 +160,9 @@ class RunConfig:
         known = {name: value for name, value in near.items() if far.get(name) == value}
         if self.data.reference == "isolated-atoms" and "energy_shift" not in self.model:
             known.pop("energy_shift", None)
+        if "mean_neighbors" in known:  # with it the scale is that of the forces
+            for name in {"mean_neighbors", "energy_scale"} - set(self.model):
+                known.pop(name)
         return {"kind": self.kind, **known}
 
     def training_config(self, loss: LossConfig) -> TrainingConfig:

@@ -139,6 +139,13 @@ def resolve(config: RunConfig, statistics: Statistics) -> RunConfig:
     if config.data.reference == "isolated-atoms" and "energy_shift" not in config.model_fields:
         # the energy of binding is a constant that training need not find first
         plain["energy_shift"] = round(statistics.energy_per_atom_mean or 0.0, 4)
+    if "mean_neighbors" in plain:
+        measured = {
+            "mean_neighbors": statistics.mean_neighbors or 1.0,
+            "energy_scale": statistics.force_rms or 1.0,
+        }
+        given = config.model_fields
+        plain |= {k: round(v, 4) for k, v in measured.items() if k not in given}
     loss = config.loss or default_loss(statistics)
     return dataclasses.replace(config, model={"kind": config.kind, **plain}, loss=loss)
 

@@ -40,7 +40,7 @@ from jmlip.models.equivariant import (
     widths_of,
 )
 from jmlip.models.multi_ace_config import MultiACEConfig
-from jmlip.models.pair_basis import PairBasis, repulsion_energy
+from jmlip.models.pair_basis import PairBasis, PairFeatures, repulsion_energy
 from jmlip.ops.contraction import convolve, couplings
 from jmlip.ops.irreps import SCALAR, Irrep, Path, paths
 
@@ -53,17 +53,15 @@ class MultiACE(nn.Module):
     @nn.compact
     def __call__(self, graph: AtomGraph) -> AtomicOutput:
         config = self.config
-        basis, angular = PairBasis(config, name="pairs")(graph)
+        pairs = PairBasis(config, name="pairs")(graph)
         n_species = len(config.species)
-        one_hot = jax.nn.one_hot(graph.nodes.species, n_species, dtype=basis.dtype)
+        one_hot = jax.nn.one_hot(graph.nodes.species, n_species, dtype=pairs.radial.dtype)
         width = config.embedding or config.channels(SCALAR)
         embedding = self.param("embedding", NORMAL, (n_species, width))
         scalars = one_hot @ (embedding * n_species**-0.5)
         features, terms = {SCALAR: scalars[:, None, :]}, []
         for n in range(config.n_layers):
-            features = Layer(config, n, name=f"layer_{n + 1}")(
-                graph, features, basis, angular, one_hot
-            )
+            features = Layer(config, n, name=f"layer_{n + 1}")(graph, features, pairs, one_hot)
             scalars = features[SCALAR][:, 0]
             last = n == config.n_layers - 1
             if last or config.readout == "every":
@@ -99,8 +97,7 @@ class Layer(nn.Module):
         self,
         graph: AtomGraph,
         features: Blocks,
-        basis: Float[Array, "pairs radial"],
-        angular: Float[Array, "pairs harmonics"],
+        pairs: PairFeatures,
         one_hot: Float[Array, "atoms species"],
     ) -> Blocks:
         config = self.config
@@ -110,7 +107,7 @@ class Layer(nn.Module):
         gated = config.activation == "gate"
         widths = gate_widths(channels) if gated else channels
         message = Convolution(config, self.index, name="convolution")(
-            graph, features, basis, angular, one_hot, widths
+            graph, features, pairs, one_hot, widths
         )
         if skip == "message":
             message = SpeciesLinear(widths_of(message), name="species")(message, one_hot)
@@ -135,8 +132,7 @@ class Convolution(nn.Module):
         self,
         graph: AtomGraph,
         features: Blocks,
-        basis: Float[Array, "pairs radial"],
-        angular: Float[Array, "pairs harmonics"],
+        pairs: PairFeatures,
         one_hot: Float[Array, "atoms species"],
         widths: Widths,
     ) -> Blocks:
@@ -146,18 +142,18 @@ class Convolution(nn.Module):
         up = {ir: value * factor for ir, value in up.items()}
         if config.correlation > 1:
             widths = tuple((ir, config.channels(SCALAR)) for ir in targets)
-        down = IrrepLinear(widths, name="down")(self._sums(graph, up, basis, angular))
+        down = IrrepLinear(widths, name="down")(self._sums(graph, up, pairs))
         if config.normalization == "density":
-            density = 1.0 + self._density(graph, basis)[:, None, None]
+            density = 1.0 + self._density(graph, pairs)[:, None, None]
             down = {ir: value / density for ir, value in down.items()}
         return down
 
-    def _sums(self, graph: AtomGraph, up: Blocks, basis: Array, angular: Array) -> Blocks:
+    def _sums(self, graph: AtomGraph, up: Blocks, pairs: PairFeatures) -> Blocks:
         """Each output irrep as [2l + 1, paths * channels]; inputs of equal width go together."""
         config, targets = self.config, self.config.message_irreps(self.index)
         groups = width_tables(config, self.index, dict(widths_of(up)))
         sizes = [up[inputs[0]].shape[-1] * len(table) for inputs, table in groups]
-        weights = self._weights(graph, basis, sum(sizes))
+        weights = self._weights(graph, pairs, sum(sizes))
         found: dict[Irrep, list[Array]] = {ir: [] for ir in targets}
         start = 0
         for (inputs, table), size in zip(groups, sizes, strict=True):
@@ -165,27 +161,28 @@ class Convolution(nn.Module):
             start += size
             summed = convolve(
                 join({ir: up[ir] for ir in inputs}),
-                angular,
+                pairs.angular,
                 own.reshape(len(own), len(table), -1),
                 graph.senders,
                 graph.edges.reverse,
                 couplings(inputs, config.harmonics, table),
+                pairs=pairs.unordered,
                 backend=config.kernels,
             )
             for ir, rows in _by_output(summed, table).items():
                 found[ir].append(rows)
         return {ir: jnp.concatenate(rows, axis=-1) for ir, rows in found.items() if rows}
 
-    def _weights(self, graph: AtomGraph, basis: Array, width: int) -> Array:
-        config = self.config
+    def _weights(self, graph: AtomGraph, pairs: PairFeatures, width: int) -> Array:
+        config, basis = self.config, pairs.weight_basis
         if config.radial_species:
             sender = graph.nodes.species[graph.senders]
             return SpeciesRadial(width, name="radial")(basis, sender, len(config.species))
         return MLP((*config.radial_hidden, width), config.radial_scaling, name="radial")(basis)
 
-    def _density(self, graph: AtomGraph, basis: Array) -> Array:
+    def _density(self, graph: AtomGraph, pairs: PairFeatures) -> Array:
         """rho_i = sum_j tanh(x_ij^2), x a linear map of the radial functions."""
-        x = MLP((1,), name="density")(basis)[:, 0]
+        x = MLP((1,), name="density")(pairs.radial)[:, 0]
         return sum_over_neighbors(graph, jnp.tanh(x * x))
 
 

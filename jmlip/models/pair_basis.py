@@ -1,6 +1,7 @@
 """What a pair of atoms gives to an equivariant model, apart from the atoms' features."""
 
 import functools
+from typing import NamedTuple
 
 import ase.data
 import flax.linen as nn
@@ -13,6 +14,7 @@ from jmlip.graphs.graph import AtomGraph, sum_over_neighbors
 from jmlip.models.allegro_config import AllegroConfig
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.ops import repulsion, safe
+from jmlip.ops.contraction import UnorderedPairs, unordered_pairs
 from jmlip.ops.cutoffs import polynomial
 from jmlip.ops.radial import agnesi, bessel, bessel_prefactor
 from jmlip.ops.spherical import spherical_harmonics
@@ -23,15 +25,36 @@ Elements = tuple[Int[Array, " pairs"], Int[Array, " pairs"]]
 """Species of the receiver and of the sender of each pair slot."""
 
 
+class PairFeatures(NamedTuple):
+    """What pairs give, zero in padding.
+
+    Args:
+        radial: radial functions times envelope, of each slot.
+        angular: spherical harmonics, of each slot.
+        unordered: both directions of a pair as one, where they have the same radial weights.
+    """
+
+    radial: Float[Array, "pairs radial"]
+    angular: Float[Array, "pairs harmonics"]
+    unordered: UnorderedPairs | None
+
+    @property
+    def weight_basis(self) -> Float[Array, "weights radial"]:
+        """Radial functions for which weights are needed: half as many rows, if shared."""
+        if self.unordered is None:
+            return self.radial
+        first = self.unordered.first
+        # rows without a pair repeat the first one's, and nobody reads what comes of them
+        return self.radial.at[first].get(mode="promise_in_bounds")
+
+
 class PairBasis(nn.Module):
-    """Radial functions times envelope, and spherical harmonics; zero in padding."""
+    """Radial functions and spherical harmonics of the pairs of a graph."""
 
     config: MultiACEConfig
 
     @nn.compact
-    def __call__(
-        self, graph: AtomGraph
-    ) -> tuple[Float[Array, "pairs radial"], Float[Array, "pairs harmonics"]]:
+    def __call__(self, graph: AtomGraph) -> PairFeatures:
         config, mask = self.config, graph.edges.mask
         length, stretched = pair_lengths(config, graph)
         unit = graph.edges.vector / length[:, None]
@@ -45,7 +68,16 @@ class PairBasis(nn.Module):
         radial = bessel(argument, frequencies, config.cutoff, prefactor)
         envelope = jnp.where(mask, polynomial(stretched, config.cutoff, config.envelope), 0.0)
         angular = spherical_harmonics(unit, config.harmonics)
-        return radial * envelope[:, None], jnp.where(mask[:, None], angular, 0.0)
+        shared = not config.radial_species and _symmetric(config.pair_cutoffs)
+        return PairFeatures(
+            radial * envelope[:, None],
+            jnp.where(mask[:, None], angular, 0.0),
+            unordered_pairs(graph.edges.reverse) if shared else None,
+        )
+
+
+def _symmetric(pair_cutoffs: tuple[tuple[float, ...], ...]) -> bool:
+    return tuple(zip(*pair_cutoffs, strict=True)) == tuple(pair_cutoffs)
 
 
 def pair_lengths(config: PairConfig, graph: AtomGraph) -> tuple[Lengths, Lengths]:

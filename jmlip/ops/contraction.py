@@ -24,7 +24,7 @@ respect to that row would be is not computed, so mask Y where it is made.
 import dataclasses
 import functools
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,33 @@ class Couplings:
         return len(self.blocks)
 
 
+class UnorderedPairs(NamedTuple):
+    """Both directions of a pair as one.
+
+    Args:
+        index: the pair of each slot, in padding any.
+        first: one of the two slots of each pair, the smaller; 0 in rows without a pair.
+    """
+
+    index: Int[Array, " pairs"]
+    first: Int[Array, " unordered"]
+
+
+def unordered_pairs(reverse: Int[Array, " pairs"]) -> UnorderedPairs:
+    """Number the pairs of a list: half as many rows as slots are room for all of them.
+
+    Args:
+        reverse: slot of the opposite pair; its own in padding.
+    """
+    slot = jnp.arange(len(reverse), dtype=reverse.dtype)
+    smaller = slot < reverse
+    rank = jnp.cumsum(smaller, dtype=reverse.dtype) - 1
+    room = len(reverse) // 2
+    index = jnp.where(smaller, rank, jnp.where(slot == reverse, 0, rank[reverse]))
+    first = jnp.zeros(room, reverse.dtype).at[jnp.where(smaller, rank, room)].set(slot, mode="drop")
+    return UnorderedPairs(index, first)
+
+
 @functools.cache
 def couplings(inputs: tuple[Irrep, ...], max_degree: int, table: tuple[Path, ...]) -> Couplings:
     """The table of a convolution whose output keeps paths to the same irrep side by side.
@@ -81,11 +108,12 @@ def couplings(inputs: tuple[Irrep, ...], max_degree: int, table: tuple[Path, ...
 def convolve(
     x: Float[Array, "atoms rows channels"],
     y: Float[Array, "pairs harmonics"],
-    w: Float[Array, "pairs paths channels"],
+    w: Float[Array, "weights paths channels"],
     senders: Int[Array, " pairs"],
     reverse: Int[Array, " pairs"],
     table: Couplings,
     *,
+    pairs: UnorderedPairs | None = None,
     backend: BackendName = "auto",
 ) -> Float[Array, "atoms rows_out channels"]:
     """Face g: what every atom receives, summed over its pair slots.
@@ -93,10 +121,11 @@ def convolve(
     Args:
         x: features of the senders.
         y: spherical harmonics of the pairs, zero in padding.
-        w: radial weights.
+        w: radial weights, one row for each slot, or for each of `pairs`.
         senders: sender of each slot; slots of a receiver are consecutive and equally many.
         reverse: slot of the opposite pair.
         table: from `couplings`.
+        pairs: where both directions of a pair have the same weights, those are given once.
         backend: see the module.
 
     Raises:
@@ -109,34 +138,34 @@ def convolve(
             f"{(table.n_x, table.n_y, table.n_paths)}, found {found}."
         )
     check_backend(backend)
-    (found,) = CONVOLUTION.derivatives(
-        ("g",), {"x": x, "y": y, "w": w}, {}, (senders, reverse), table=table, backend=backend
-    )
+    if pairs is None:  # no rows are shared
+        pairs = UnorderedPairs(*[jnp.zeros(0, senders.dtype)] * 2)
+    indices = (senders, reverse, *pairs)
+    operands = {"x": x, "y": y, "w": w}
+    (found,) = CONVOLUTION.derivatives(("g",), operands, {}, indices, table=table, backend=backend)
     return found
 
 
 def _shapes(operands: Operands, indices: list, table: Couplings) -> dict[str, tuple[int, ...]]:
-    del indices  # of any three operands one at least belongs to atoms, and one to pairs
+    senders, _, _, first = indices
     atomic = operands["g"] if "g" in operands else operands["x"]
-    paired = operands["y"] if "y" in operands else operands["w"]
-    n_atoms, n_pairs, channels = atomic.shape[0], paired.shape[0], atomic.shape[-1]
+    n_atoms, n_pairs, channels = atomic.shape[0], senders.shape[0], atomic.shape[-1]
     return {
         "g": (n_atoms, table.n_g, channels),
         "x": (n_atoms, table.n_x, channels),
         "y": (n_pairs, table.n_y),
-        "w": (n_pairs, table.n_paths, channels),
+        "w": (first.shape[0] or n_pairs, table.n_paths, channels),
     }
 
 
 def _fold(
     operands: Operands, indices: list, shapes: dict, size: int, table: Couplings
 ) -> tuple[Operands, list, Couplings]:
-    senders, reverse = indices
-    copy = jnp.arange(size, dtype=senders.dtype)[:, None]
-    folded = [senders + shapes["g"][0] * copy, reverse + shapes["y"][0] * copy]
+    step = [shapes["g"][0], shapes["y"][0], shapes["w"][0], shapes["y"][0]]
+    copy = jnp.arange(size, dtype=indices[0].dtype)[:, None]
     return (
         {name: value.reshape(-1, *value.shape[2:]) for name, value in operands.items()},
-        [index.reshape(-1) for index in folded],
+        [(index + n * copy).reshape(-1) for index, n in zip(indices, step, strict=True)],
         table,
     )
 
@@ -144,9 +173,9 @@ def _fold(
 def _plain(
     outs: Names, operands: Operands, along: Operands, indices: list, table: Couplings
 ) -> list[Array]:
-    senders, reverse = indices
+    senders, reverse, index, first = indices
     shapes = _shapes(operands, indices, table)
-    pairs, tangents = _to_pairs(operands, senders), _to_pairs(along, senders)
+    pairs, tangents = (_to_pairs(values, senders, index) for values in (operands, along))
     results = []
     for out in outs:
         points = [pairs | {name: tangents[name]} for name in along if name != out]
@@ -155,11 +184,16 @@ def _plain(
             results.append(jnp.zeros_like(operands[out]))
             continue
         total = functools.reduce(jnp.add, terms)
+        if out == "w" and first.shape[0]:
+            there = (index[first] == jnp.arange(len(first))) & (first < reverse[first])
+            both = total[first] + total[reverse[first]]
+            results.append(jnp.where(there[:, None, None], both, 0.0))
+            continue
         results.append(total.reshape(shapes[out][0], -1, *shapes[out][1:]).sum(axis=1))
     return results
 
 
-def _to_pairs(operands: Operands, senders: Array) -> Operands:
+def _to_pairs(operands: Operands, senders: Array, index: Array) -> Operands:
     """Every operand as pair slots see it."""
     found = dict(operands)
     if "g" in operands:
@@ -168,6 +202,8 @@ def _to_pairs(operands: Operands, senders: Array) -> Operands:
         found["g"] = jnp.broadcast_to(g[:, None], shape).reshape(-1, *g.shape[1:])
     if "x" in operands:
         found["x"] = operands["x"].at[senders].get(mode="promise_in_bounds")
+    if "w" in operands and index.shape[0]:
+        found["w"] = operands["w"].at[index].get(mode="promise_in_bounds")
     return found
 
 
@@ -266,11 +302,12 @@ def _native(
     nothing = jnp.zeros(0, dtype)
     layout, coefficients = _native_attributes(table)
     n_atoms, _, channels = shapes["g"]
-    sizes = (table.n_g, table.n_x, table.n_y, table.n_paths, n_atoms, channels)
+    rows = shapes["w"][0]
+    sizes = (table.n_g, table.n_x, table.n_y, table.n_paths, n_atoms, channels, rows)
     found = jax.ffi.ffi_call("jmlip_contraction", results)(
         *(operands.get(name, nothing) for name in NAMES),
         *(along.get(name, nothing) for name in NAMES),
-        *indices,
+        *indices[:3],
         sizes=np.asarray(sizes, np.int64),
         layout=layout,
         coefficients=coefficients,

@@ -14,6 +14,8 @@
 //   dF/dw = g t                    g t' + g' t
 //   dF/dx = M^T a                  M^T a' + M'^T a
 //   dF/dY = C : (a x)              C : (a' x + a x')
+//
+// Both directions of a pair may share one row of w: `pairs` then gives the row of each slot.
 
 #include <array>
 #include <vector>
@@ -77,7 +79,7 @@ struct Form {
   Table<T> table;
   Operands<T> primal, tangent, out;
   int64_t ng, nx, ny, np, n_atoms, channels, n_slots;
-  const int32_t *senders, *reverse;
+  const int32_t *senders, *reverse, *pairs;  // pairs is null where every slot has its row of w
 
   using V = Vector<T>;
   using W = Wide<T>;
@@ -139,7 +141,7 @@ struct Form {
     }
     constexpr int64_t kLanes = Simd<T>::kLanes;
     const T *m = e.m + path.matrix * kLanes, *tm = e.tm + path.matrix * kLanes;
-    W w_sum{};
+    W w_sum = w_out ? W::Load(w_out + p * channels + c, left) : W{};
     for (int64_t k = 0; k < path.d3; ++k, m += d1, tm += d1) {
       W t = x[0] * m[0], tt{};
 #pragma GCC unroll 9
@@ -210,6 +212,8 @@ struct Form {
 
   static const T* At(const T* base, int64_t offset) { return base ? base + offset : nullptr; }
 
+  int64_t WeightRow(int64_t edge) const { return (pairs ? pairs[edge] : edge) * np * channels; }
+
   // False where the edge is padding: its harmonics are zero.
   template <bool kAlong>
   bool View(int64_t receiver, int64_t sender, int64_t edge, Workspace& work, Edge* e) const {
@@ -218,7 +222,7 @@ struct Form {
     if (y) FillMatrices(y, work.matrix.data());
     if (ty) FillMatrices(ty, work.tangent_matrix.data());
     const int64_t g = receiver * ng * channels, x = sender * nx * channels,
-                  w = edge * np * channels;
+                  w = WeightRow(edge);
     *e = {At(primal.g, g),  At(primal.x, x),  At(primal.w, w),
           At(tangent.g, g), At(tangent.x, x), At(tangent.w, w),
           reinterpret_cast<const T*>(work.matrix.data()),
@@ -230,32 +234,40 @@ struct Form {
   void ReceiveAtom(int64_t atom, Workspace& work) const {
     std::fill(work.sums.begin(), work.sums.end(), W{});
     for (int64_t edge = atom * n_slots; edge < (atom + 1) * n_slots; ++edge) {
-      T* w_out = out.w ? out.w + edge * np * channels : nullptr;
+      const int64_t opposite = reverse[edge];
+      const bool owner = !pairs || edge < opposite;  // of the row of w
+      T* w_out = out.w && owner ? out.w + WeightRow(edge) : nullptr;
       T* y_out = out.y ? out.y + edge * ny : nullptr;
-      Edge e;
-      if (!View<kAlong>(atom, senders[edge], edge, work, &e)) {
-        if (w_out) std::fill_n(w_out, np * channels, T(0));
-        if (y_out) std::fill_n(y_out, ny, T(0));
-        continue;
-      }
-      std::fill(work.y.begin(), work.y.end(), V{});
-      for (size_t p = 0; p < table.paths.size(); ++p) {
-        const Path& path = table.paths[p];
-        if (y_out) std::fill_n(work.rows.begin(), path.rows * Simd<T>::kLanes, W{});
-        for (int64_t c = 0, b = 0; c < channels; c += W::kLanes, ++b) {
-          W* g_sums = out.g ? work.sums.data() + b * ng : nullptr;
-          WithDimension(path.d1, [&](auto dimension) {
-            Receive<decltype(dimension)::value, kAlong>(
-                path, p, c, e, g_sums, y_out ? work.rows.data() : nullptr, w_out);
-          });
-        }
-        if (y_out) AddToY(path, work);
-      }
-      if (y_out)
-        for (int64_t j = 0; j < ny; j += Simd<T>::kLanes)
-          Store(y_out + j, SumRows<T>(work.y.data() + j), ny - j);
+      if (w_out) std::fill_n(w_out, np * channels, T(0));
+      if (y_out) std::fill_n(y_out, ny, T(0));
+      ReceiveEdge<kAlong>(atom, senders[edge], edge, work, out.g != nullptr, y_out, w_out);
+      if (w_out && pairs)
+        ReceiveEdge<kAlong>(senders[edge], atom, opposite, work, false, nullptr, w_out);
     }
     if (out.g) StoreSums(work.sums, ng, out.g + atom * ng * channels);
+  }
+
+  template <bool kAlong>
+  void ReceiveEdge(int64_t receiver, int64_t sender, int64_t edge, Workspace& work, bool to_g,
+                   T* y_out, T* w_out) const {
+    Edge e;
+    if ((!to_g && !y_out && !w_out) || !View<kAlong>(receiver, sender, edge, work, &e)) return;
+    std::fill(work.y.begin(), work.y.end(), V{});
+    for (size_t p = 0; p < table.paths.size(); ++p) {
+      const Path& path = table.paths[p];
+      if (y_out) std::fill_n(work.rows.begin(), path.rows * Simd<T>::kLanes, W{});
+      for (int64_t c = 0, b = 0; c < channels; c += W::kLanes, ++b) {
+        W* g_sums = to_g ? work.sums.data() + b * ng : nullptr;
+        WithDimension(path.d1, [&](auto dimension) {
+          Receive<decltype(dimension)::value, kAlong>(path, p, c, e, g_sums,
+                                                      y_out ? work.rows.data() : nullptr, w_out);
+        });
+      }
+      if (y_out) AddToY(path, work);
+    }
+    if (y_out)
+      for (int64_t j = 0; j < ny; j += Simd<T>::kLanes)
+        Store(y_out + j, SumRows<T>(work.y.data() + j), ny - j);
   }
 
   void AddToY(const Path& path, Workspace& work) const {
@@ -304,7 +316,14 @@ struct Form {
   }
 
   template <bool kAlong>
-  void Run(ffi::ThreadPool& pool) const {
+  void Run(ffi::ThreadPool& pool, int64_t w_rows) const {
+    if (out.w && pairs) {
+      std::vector<bool> owned(w_rows);
+      for (int64_t edge = 0; edge < n_atoms * n_slots; ++edge)
+        if (edge < reverse[edge]) owned[pairs[edge]] = true;
+      for (int64_t row = 0; row < w_rows; ++row)
+        if (!owned[row]) std::fill_n(out.w + row * np * channels, np * channels, T(0));
+    }
     ParallelFor(pool, n_atoms, 4, [&](int64_t first, int64_t last) {
       Workspace work = MakeWorkspace();
       for (int64_t atom = first; atom < last; ++atom) {
@@ -336,15 +355,16 @@ ffi::Error Apply(ffi::ThreadPool& pool, ffi::RemainingArgs arguments, ffi::Remai
   form.n_slots = senders.element_count() / std::max<int64_t>(form.n_atoms, 1);
   form.senders = senders.typed_data<int32_t>();
   form.reverse = arguments.get<ffi::AnyBuffer>(9)->typed_data<int32_t>();
+  form.pairs = DataOrNull<int32_t>(*arguments.get<ffi::AnyBuffer>(10));
   const auto& along = form.tangent;
   if (along.g || along.x || along.y || along.w)
-    form.template Run<true>(pool);
+    form.template Run<true>(pool, sizes[6]);
   else
-    form.template Run<false>(pool);
+    form.template Run<false>(pool, sizes[6]);
   return ffi::Error::Success();
 }
 
-// Arguments: g, x, Y, w, their tangents, senders, reverse; results: derivatives with respect to g,
+// Arguments: g, x, Y, w, their tangents, senders, reverse, pairs; results: derivatives with respect to g,
 // x, Y, w. What is absent, or not wanted, is empty.
 ffi::Error Contraction(ffi::ThreadPool pool, ffi::RemainingArgs arguments,
                        ffi::RemainingRets results, ffi::Span<const int64_t> sizes,
