@@ -54,6 +54,13 @@ def _multi_ace(kind: str, **config) -> Callable[[], Potential]:
     return lambda: _potential(kind, make_model(kind, values))
 
 
+def _allegro(kind: str, **config) -> Callable[[], Potential]:
+    sizes = {"n_channels": 2, "n_scalars": 4, "harmonics": 1, "mean_neighbors": 3.0}
+    hidden = {"embedding_hidden": [6], "latent_hidden": [5], "readout_hidden": [4]}
+    values = {"species": SPECIES, "cutoff": CUTOFF, "radial": 4, **sizes, **hidden, **config}
+    return lambda: _potential(kind, make_model(kind, values))
+
+
 def _potential(kind: str, model) -> Potential:
     return initial_potential(
         kind, model, key=jax.random.key(7), reference_energies=REFERENCE_ENERGIES
@@ -71,4 +78,6 @@ SUBJECTS = (
     Subject(
         "botnet", _multi_ace("botnet", max_degree=1, harmonics=1, radial_hidden=[]), smooth=True
     ),
+    Subject("allegro", _allegro("allegro"), smooth=True),
+    Subject("allegro-2023", _allegro("allegro-2023", n_layers=1), smooth=True),
 )
