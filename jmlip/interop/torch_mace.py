@@ -84,6 +84,7 @@ class MACEHyperparameters:
 
 
 _SUPPORTED = {
+    "correlation": (2, 3, 4),
     "distance_transform": ("None", None, "Agnesi"),
     "gate": ("silu", None),
     "radial_type": ("bessel",),

@@ -64,11 +64,11 @@ class UnorderedPairs(NamedTuple):
     """Both directions of a pair as one.
 
     Args:
-        index: the pair of each slot, in padding any.
+        row: the pair of each slot, in padding any.
         first: one of the two slots of each pair, the smaller; 0 in rows without a pair.
     """
 
-    index: Int[Array, " pairs"]
+    row: Int[Array, " pairs"]
     first: Int[Array, " unordered"]
 
 
@@ -82,9 +82,9 @@ def unordered_pairs(reverse: Int[Array, " pairs"]) -> UnorderedPairs:
     smaller = slot < reverse
     rank = jnp.cumsum(smaller, dtype=reverse.dtype) - 1
     room = len(reverse) // 2
-    index = jnp.where(smaller, rank, jnp.where(slot == reverse, 0, rank[reverse]))
+    row = jnp.where(smaller, rank, jnp.where(slot == reverse, 0, rank[reverse]))
     first = jnp.zeros(room, reverse.dtype).at[jnp.where(smaller, rank, room)].set(slot, mode="drop")
-    return UnorderedPairs(index, first)
+    return UnorderedPairs(row, first)
 
 
 @functools.cache

@@ -109,6 +109,7 @@ def test_missing_unknown_and_unfitting_names_are_named(name):
     ("name", "changes", "message"),
     [
         ("mace_paper", {"use_so3": True}, "use_so3 must be False"),
+        ("mace_paper", {"correlation": 1}, "correlation must be 2 or 3 or 4, found 1"),
         ("mace_paper", {"use_so4": True}, "did you mean 'use_so3'"),
         ("mace_paper", {"hidden_irreps": "4x0e+4x1e"}, "hidden_irreps must be 0e, 1o"),
         ("mace_paper", {"interaction_cls": "RealAgnosticInteractionBlock"}, "interaction_cls"),

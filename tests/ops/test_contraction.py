@@ -140,7 +140,7 @@ def test_weights_that_both_directions_share(x64, backend, order):
     shared = w[: len(pairs.first)]
 
     def spread(x, y, w):
-        return convolve(x, masked(y, indices), w[pairs.index], *indices, rule, backend="plain")
+        return convolve(x, masked(y, indices), w[pairs.row], *indices, rule, backend="plain")
 
     def once(x, y, w):
         return convolve(x, masked(y, indices), w, *indices, rule, pairs=pairs, backend=backend)
