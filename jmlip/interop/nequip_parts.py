@@ -67,5 +67,5 @@ def check_repulsion(
 def of_types(source: TorchState, name: str, default: float, n_species: int) -> list[float]:
     """Scales or shifts, one for each element."""
     key = f"per_type_energy_scale_shift.{name}"
-    values = source.take(key).reshape(-1) if key in source else np.array([default])
-    return np.broadcast_to(values, n_species).tolist()
+    values = source.take(key).reshape(-1) if key in source else np.zeros(0)
+    return np.broadcast_to(values if values.size else default, n_species).tolist()

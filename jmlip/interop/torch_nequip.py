@@ -69,7 +69,7 @@ class NequIPHyperparameters:
 
 
 _SUPPORTED = {
-    "readout_mlp_nonlinearity": ("silu",),
+    "readout_mlp_nonlinearity": ("silu", None),
     "convnet_sc": (True,),
     "learnable_shift": (False,),
     "convnet_resnet": (False,),
@@ -107,7 +107,10 @@ def from_nequip(state: Mapping[str, np.ndarray], hyperparameters: Mapping[str, A
         params["pairs"] = {"frequencies": math.pi * bessel.reshape(-1)}
     for n in range(config.n_layers):
         params[f"layer_{n + 1}"] = _layer(source, config, n, table)
-    params[f"readout_{config.n_layers}"] = {"mlp": _numbered(_readout(source))}
+    readout = _numbered(_readout(source))
+    params[f"readout_{config.n_layers}"] = (
+        {"mlp": readout} if config.readout_activation else readout
+    )
     shifts = nequip.of_types(source, "shifts", 0.0, len(config.species))
     source.finish()
     return make_potential(
@@ -146,6 +149,7 @@ def _config(source: TorchState, given: NequIPHyperparameters) -> MultiACEConfig:
         activation="gate",
         readout="last",
         last_readout=tuple(weight.shape[1] for weight in _readout(source)[:-1]),
+        readout_activation=given.readout_mlp_nonlinearity is not None,
         radial=frequencies.size,
         pair_cutoffs=pair_cutoffs,
         radial_normalization="nequip",
@@ -163,7 +167,9 @@ def _radial(source: TorchState, layer: int) -> list[np.ndarray]:
 
 
 def _readout(source: TorchState) -> list[np.ndarray]:
-    return source.series(r"per_atom_energy_readout\.mlp_module\.mlp\.(\d+)\.weight")
+    # without a nonlinearity, names of the matrices are another
+    name = r"per_atom_energy_readout\.mlp_module\.mlp\.(?:weights\.)?(\d+)(?:\.weight)?"
+    return source.series(name)
 
 
 def _numbered(weights: Sequence[np.ndarray]) -> Params:

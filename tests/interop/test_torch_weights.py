@@ -84,6 +84,31 @@ def test_weights_in_float32_give_a_potential_in_float32():
     assert potential.params["embedding"].dtype == np.float32
 
 
+def test_types_without_scales_and_shifts_have_one_and_zero():
+    state, hyperparameters = files("nequip_natural")
+    ending = "per_type_energy_scale_shift"
+    state = {k: np.zeros(0) if ending in k else v for k, v in state.items()}
+    potential = from_nequip(state, hyperparameters)
+    assert potential.model.config.energy_scale == 1.0
+    assert potential.reference_energies == (0.0, 0.0, 0.0)
+
+
+def test_a_readout_without_a_nonlinearity_is_linear():
+    """Its matrices are multiplied: merged into one they give the same energies."""
+    state, hyperparameters = files("nequip_extras")
+    key = next(k for k in state if "energy_readout.mlp_module.mlp.0" in k)
+    stem = key.removesuffix(".0.weight")
+    first, second = state.pop(f"{stem}.0.weight"), state.pop(f"{stem}.2.weight")
+    one = {f"{stem}.0.weight": first @ second / np.sqrt(first.shape[1])}
+    two = {f"{stem}.weights.0": first, f"{stem}.weights.1": second}
+    linear = hyperparameters | {"readout_mlp_nonlinearity": None}
+    potentials = [from_nequip(state | one, hyperparameters), from_nequip(state | two, linear)]
+    reference = load_file(FOLDER / "nequip_extras.safetensors")
+    molecule = next(structures(reference))
+    merged, chain = (p.predict([molecule], dtype="float64")[0] for p in potentials)
+    np.testing.assert_allclose(chain.forces, merged.forces, rtol=1e-11, atol=1e-11)
+
+
 LOST = {
     "mace_paper": "interactions.1.linear_up.weight",
     "nequip_natural": "layer2_convnet.conv.sc.weight",
