@@ -9,7 +9,7 @@ from typing import Any, Literal
 from jmlip.core.config import from_dict, load_toml, override, to_dict
 from jmlip.core.errors import ConfigError
 from jmlip.data.units import Units
-from jmlip.factory import MODELS, make_model
+from jmlip.factory import MODELS, PRESETS, make_model
 from jmlip.training.config import LoopConfig, TrainingConfig
 from jmlip.training.losses import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig
@@ -172,6 +172,8 @@ class RunConfig:
 
 R_LOW, R_HIGH = 0.95, 0.85
 """Begin and end of the initial radial functions: in units of the shortest distance, the cutoff."""
+EQUIVARIANT_RATE = 0.03
+"""Learning rate of Muon for the equivariant models, unless one is given."""
 DEFAULT_LOSS = LossConfig(energy=TermConfig(weight=1.0), forces=TermConfig(weight=10.0))
 
 
@@ -191,7 +193,17 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
         folder = path.absolute().parent
         files = {name: _absolute(folder, data[name]) for name in FILE_FIELDS if name in data}
         values["data"] = {**data, **files}
-    return from_dict(RunConfig, values)
+    return from_dict(RunConfig, _with_learning_rate(values))
+
+
+def _with_learning_rate(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Weights that begin at unit variance, divided where they are used, want larger steps."""
+    model, optimizer = values.get("model", {}), values.get("optimizer", {})
+    if not (isinstance(model, Mapping) and isinstance(optimizer, Mapping)):
+        return values  # said by whoever reads it
+    if model.get("kind") in PRESETS and optimizer.get("name", "muon") == "muon":
+        return {**values, "optimizer": {"learning_rate": EQUIVARIANT_RATE, **optimizer}}
+    return values
 
 
 def _absolute(folder: Path, value: Any) -> Any:

@@ -43,7 +43,7 @@ class OptimizerConfig:
     Args:
         name: "muon" orthogonalizes the updates of weight matrices and uses Adam with Nesterov's
             momentum for all other parameters.
-        learning_rate: the highest of the run.
+        learning_rate: the highest of the run; 0.03 unless given for equivariant models with Muon.
         b1: decay of the mean of gradients (Adam).
         b2: decay of the mean of squared gradients (Adam).
         momentum: decay of Muon's momentum; 0.95 unless given; "muon" only.
