@@ -25,6 +25,7 @@ MODELS: Mapping[str, tuple[type[nn.Module], type]] = {
     "ani": (ANI, ANIConfig),
     "botnet": (MultiACE, MultiACEConfig),
     "hipnn": (HIPNN, HIPNNConfig),
+    "linear-ace": (MultiACE, MultiACEConfig),
     "mace": (MultiACE, MultiACEConfig),
     "nequip": (MultiACE, MultiACEConfig),
 }

@@ -1,15 +1,20 @@
 """One configuration for the multi-ACE family; NequIP, BOTNet, MACE and linear models are presets.
 
-| field           | nequip           | botnet            | mace               |
-|-----------------|------------------|-------------------|--------------------|
-| n_layers        | 4                | 5                 | 2                  |
-| correlation     | 1                | 1                 | 3                  |
-| normalization   | "root"           | "mean"            | "mean"             |
-| first_skip      | "none"           | "message"         | "message"          |
-| activation      | "gate"           | "none"            | "none"             |
-| readout         | "last"           | "every"           | "every"            |
-| last_readout    | ()               | (16,)             | (16,)              |
-| radial_scaling  | "gain"           | "moment"          | "moment"           |
+| field           | nequip | botnet    | mace      | linear-ace |
+|-----------------|--------|-----------|-----------|------------|
+| n_layers        | 4      | 5         | 2         | 1          |
+| correlation     | 1      | 1         | 3         | 3          |
+| normalization   | "root" | "mean"    | "mean"    | "mean"     |
+| first_skip      | "none" | "message" | "message" | "none"     |
+| activation      | "gate" | "none"    | "none"    | "none"     |
+| readout         | "last" | "every"   | "every"   | "every"    |
+| last_readout    | ()     | (16,)     | (16,)     | ()         |
+| radial_species  | no     | yes       | no        | yes        |
+| radial_scaling  | "gain" | "moment"  | "moment"  | "moment"   |
+
+"linear-ace" is the atomic cluster expansion with channels that mix elements and radial functions
+(tensor-reduced: Darby et al., Phys. Rev. Lett. 131, 028001 (2023)); its energy is linear in the
+product basis.
 """
 
 import dataclasses
@@ -230,6 +235,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "both_parities": True,
         "correlation": 1,
         "envelope": 6,
+        "radial_hidden": (),
+        "radial_species": True,
+    },
+    "linear-ace": {
+        "n_layers": 1,
+        "max_degree": 0,
+        "first_skip": "none",
+        "last_readout": (),
         "radial_hidden": (),
         "radial_species": True,
     },

@@ -49,6 +49,7 @@ def many_body_term(potential, n):
         ("botnet", {"n_layers": 2}, 3),
         ("mace", {"n_layers": 1, "correlation": 2, "radial_hidden": [4]}, 3),
         ("mace", {"n_layers": 1, "correlation": 3, "radial_hidden": [4]}, 4),
+        ("linear-ace", {}, 4),
     ],
 )
 def test_a_linear_model_has_a_body_order(kind, fields, order):
