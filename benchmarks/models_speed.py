@@ -138,7 +138,7 @@ def main() -> None:
                     command = [pythons[program], str(HERE / script), str(arrays)]
                     found[side].append(run([*command, *map(str, words)], options.limit))
             print(f"\n| {kind} | {' | '.join(COLUMNS.values())} | jmlip is faster by |")
-            print("|---" * (len(COLUMNS) + 2) + "|")
+            print("|---" * (len(COLUMNS) + 2) + "|", flush=True)
             for side in sides:
                 print(row(f"{side[0]}, {side[2]}", found[side], found[OURS]), flush=True)
 
