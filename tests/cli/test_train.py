@@ -122,4 +122,4 @@ def test_help_names_every_field_with_its_meaning(jmlip):
         for field in dataclasses.fields(config):
             if field.name != "species":
                 assert re.search(rf"^  {field.name} +\S.*\w", text, re.MULTILINE), field.name
-    assert "(0.005) the highest of the run." in text
+    assert "(0.005) the highest of the run; 0.03 unless given" in text

@@ -74,7 +74,11 @@ SUBJECTS = (
     Subject("hipnn-rank1", _hipnn(max_rank=1, cutoff_function="smooth"), smooth=True),
     Subject("hipnn-rank2", _hipnn(max_rank=2, n_interactions=2, initialization="hippynn")),
     Subject("mace", _multi_ace("mace", harmonics=2), smooth=True),
-    Subject("nequip", _multi_ace("nequip", max_degree=3, harmonics=3), smooth=True),
+    Subject(
+        "nequip",
+        _multi_ace("nequip", max_degree=3, harmonics=3, energy_scale=20.0),
+        smooth=True,
+    ),
     Subject(
         "botnet", _multi_ace("botnet", max_degree=1, harmonics=1, radial_hidden=[]), smooth=True
     ),
