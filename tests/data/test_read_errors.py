@@ -13,7 +13,7 @@ from jmlip.data import Units, read, write_store
 from jmlip.data.readers import iread
 
 # the list [1, 2] as Python serializes it
-SERIALIZED = b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00]\x94(K\x01K\x02e."
+SERIALIZED = b"\x80\x04\x95\t\x00\x00\x00\x00\x00\x00\x00]\x94(K\x01K\x02e."
 GOOD = "1\nenergy=-1.0\nHe 0 0 0\n"
 FORCES = "Properties=species:S:1:pos:R:3:forces:R:3"
 
