@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmlip.ops import native
-from jmlip.ops.contraction import convolve, couplings
+from jmlip.ops.contraction import convolve
+from jmlip.ops.coupling import couplings
 from jmlip.ops.irreps import dim, harmonics, paths, slices
 
 ATOMS, NEIGHBORS = 180, 14

@@ -16,6 +16,7 @@ from jmlip.models.hipnn import HIPNN, HIPNNConfig
 from jmlip.models.multi_ace import MultiACE
 from jmlip.models.multi_ace_config import PRESETS as MULTI_ACE_PRESETS
 from jmlip.models.multi_ace_config import MultiACEConfig
+from jmlip.models.sizes import SIZES
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.storage import read_parameters, read_potential_files
 
@@ -36,6 +37,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {**ALLEGRO_PRESETS, **MULTI_ACE_PRESE
 def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
     """The model `kind` (a key of `MODELS`) with a configuration given as plain values.
 
+    Args:
+        kind: name of the model, or of a preset.
+        config: fields of its configuration; `size` ("S", "M", "L") stands for those of
+            `jmlip.models.sizes`, where they are not given themselves.
+
     Raises:
         ConfigError: unknown kind or key (the nearest valid one is named), or a value out of range.
 
@@ -46,8 +52,18 @@ def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
     if kind not in MODELS:
         raise ConfigError(unknown(kind, MODELS, what=f"model.kind {kind!r}"))
     module, config_class = MODELS[kind]
-    values = {**PRESETS.get(kind, {}), **config}
+    values = {**PRESETS.get(kind, {}), **_sized(kind, config)}
     return module(config=from_dict(config_class, values, where="model"))
+
+
+def _sized(kind: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "size" not in config:
+        return config
+    given = {name: value for name, value in config.items() if name != "size"}
+    size = config["size"]
+    if not isinstance(size, str) or size not in SIZES[kind]:
+        raise ConfigError(unknown(str(size), SIZES[kind], what=f"model.size {size!r}"))
+    return {**SIZES[kind][size], **given}
 
 
 def load_potential(path: str | Path) -> Potential:

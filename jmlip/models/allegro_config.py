@@ -61,7 +61,7 @@ class AllegroConfig:
         repulsion: of nuclei at short distances, see `jmlip.ops.repulsion`: "nequip", with an
             envelope of order 6 up to the cutoff of the pair, added at the end.
         energy_scale: eV, one number or one for each element; multiplies the energy of every atom.
-        energy_shift: initial interaction energy of an atom, eV; added to every atom.
+        energy_shift: constant interaction energy of an atom, eV; added to every atom.
         kernels: backend of the tensor product, see `jmlip.ops.pair_product`.
 
     Raises:

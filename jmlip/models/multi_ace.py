@@ -41,7 +41,8 @@ from jmlip.models.equivariant import (
 )
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.models.pair_basis import PairBasis, PairFeatures, repulsion_energy
-from jmlip.ops.contraction import convolve, couplings
+from jmlip.ops.contraction import convolve
+from jmlip.ops.coupling import couplings
 from jmlip.ops.irreps import SCALAR, Irrep, Path, paths
 
 

@@ -21,7 +21,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from jmlip.ops.contraction import BackendName
+from jmlip.ops.forms import BackendName
 from jmlip.ops.irreps import SCALAR, Irrep, all_irreps, harmonics, reached
 from jmlip.ops.radial import BesselNormalization
 
@@ -85,8 +85,8 @@ class MultiACEConfig:
             with an envelope of order 6 up to the cutoff of the pair, added at the end; "mace", with
             `envelope` up to the sum of covalent radii, multiplied by `energy_scale`.
         energy_scale: eV, one number or one for each element; multiplies every readout.
-        energy_shift: initial interaction energy of an atom, eV; added to every atom.
-        kernels: backend of the convolution, see `jmlip.ops.contraction`.
+        energy_shift: constant interaction energy of an atom, eV; added to every atom.
+        kernels: backend of the convolution and the symmetric product, see `jmlip.ops.contraction`.
 
     Raises:
         ValueError: a value is out of range.

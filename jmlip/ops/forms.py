@@ -14,7 +14,7 @@ Only what goes beyond is left to JAX and the plain implementation.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -109,6 +109,36 @@ def check_backend(backend: BackendName) -> None:
         raise ValueError(
             f"the native kernels are not there: {native.why_not()}; use backend='auto' or 'plain'."
         )
+
+
+def kernel(
+    name: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    outs: Names,
+    operands: Operands,
+    along: Operands,
+    indices: Sequence[Any],
+    **attributes: Any,
+) -> Operands:
+    """Call a kernel of `jmlip.ops.native`: what is absent, or not wanted, is an empty array.
+
+    Args:
+        name: of the handler.
+        shapes: of the operands as the kernel sees them, in its order.
+        outs: wanted derivatives.
+        operands: those that are needed.
+        along: tangents.
+        indices: integer arrays.
+        **attributes: arrays of numbers that are known when compiling.
+    """
+    dtype = next(iter(operands.values())).dtype
+    nothing = jnp.zeros(0, dtype)
+    results = [
+        jax.ShapeDtypeStruct(shape if out in outs else (0,), dtype) for out, shape in shapes.items()
+    ]
+    given = [found.get(out, nothing) for found in (operands, along) for out in shapes]
+    found = jax.ffi.ffi_call(name, results)(*given, *indices, **attributes)
+    return {out: value for out, value in zip(shapes, found, strict=True) if out in outs}
 
 
 def _split(arguments: Sequence[Any], given: Names, along: Names):

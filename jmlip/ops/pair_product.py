@@ -16,7 +16,7 @@ pairs see small matrices M[k, i] only. In plain JAX or by a kernel ("native", in
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jmlip.ops.coupling import clebsch_gordan
-from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend
+from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend, kernel
 from jmlip.ops.irreps import Irrep, dim, product, slices
 
 NAMES = ("t", "v", "g", "w")
@@ -200,26 +200,27 @@ def _layout(table: Table) -> tuple[np.ndarray, np.ndarray]:
 def _native(
     outs: Names, operands: Operands, along: Operands, indices: list, table: Table
 ) -> list[Array]:
-    shapes, dtype = _shapes(operands, indices, table), next(iter(operands.values())).dtype
+    shapes = _shapes(operands, indices, table)
     n_atoms, slots, n_t, channels = shapes["t"]
-    # the kernel does not sum over atoms
-    kernel_shapes = shapes | {"w": (n_atoms, *shapes["w"][1:])}
-    results = [jax.ShapeDtypeStruct(kernel_shapes[n] if n in outs else (0,), dtype) for n in NAMES]
-    nothing = jnp.zeros(0, dtype)
+    weights = shapes["w"][1:]
+    shapes["w"] = (n_atoms, *weights)  # the kernel does not sum over atoms
     layout, coefficients = _layout(table)
     rows = (n_t, shapes["v"][2], shapes["g"][1])
-    found = jax.ffi.ffi_call("jmlip_pair_product", results)(
-        *(operands.get(name, nothing) for name in NAMES),
-        *(along.get(name, nothing) for name in NAMES),
+    found = kernel(
+        "jmlip_pair_product",
+        {name: shapes[name] for name in NAMES},
+        outs,
+        operands,
+        along,
+        (),
         sizes=np.asarray((*rows, n_atoms, slots, channels, table.groups), np.int64),
         layout=layout,
         coefficients=coefficients,
     )
-    by_name: dict[str, Any] = dict(zip(NAMES, found, strict=True))
     if "w" in outs:
-        in_groups = (table.groups, n_atoms // table.groups, *shapes["w"][1:])
-        by_name["w"] = by_name["w"].reshape(in_groups).sum(axis=1)
-    return [by_name[name] for name in outs]
+        in_groups = (table.groups, n_atoms // table.groups, *weights)
+        found["w"] = found["w"].reshape(in_groups).sum(axis=1)
+    return [found[name] for name in outs]
 
 
 PAIR_PRODUCT = Form(

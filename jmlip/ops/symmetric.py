@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend
+from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend, kernel
 from jmlip.ops.irreps import Irrep, dim
 
 NAMES = ("g", "a", "w")
@@ -207,27 +207,27 @@ def _native(
     outs: Names, operands: Operands, along: Operands, indices: list, table: Powers
 ) -> list[Array]:
     monomials, starts, rows, coefficients = _entries(table)
-    shapes, dtype = _shapes(operands, indices, table), next(iter(operands.values())).dtype
-    matrix = jnp.asarray(coefficients, dtype)
-    spread = lambda w: jnp.einsum("qe,sec->sqc", matrix, w)
+    shapes = _shapes(operands, indices, table)
     n_atoms, n_g, channels = shapes["g"]
-    kernel_shapes = shapes | {"w": (table.n_species, len(rows), channels)}
-    results = [jax.ShapeDtypeStruct(kernel_shapes[n] if n in outs else (0,), dtype) for n in NAMES]
-    nothing = jnp.zeros(0, dtype)
-    get = lambda x, name: nothing if name not in x else spread(x[name]) if name == "w" else x[name]
+    shapes["w"] = (table.n_species, len(rows), channels)
+    matrix = jnp.asarray(coefficients, next(iter(operands.values())).dtype)
+    spread = lambda at: at | {"w": jnp.einsum("qe,sec->sqc", matrix, at["w"])} if "w" in at else at
     sizes = (n_g, shapes["a"][1], len(rows), n_atoms, channels, table.n_species)
-    found = jax.ffi.ffi_call("jmlip_symmetric", results)(
-        *(get(operands, name) for name in NAMES),
-        *(get(along, name) for name in NAMES),
-        indices[0].astype(jnp.int32),
+    found = kernel(
+        "jmlip_symmetric",
+        {name: shapes[name] for name in NAMES},
+        outs,
+        spread(operands),
+        spread(along),
+        [indices[0].astype(jnp.int32)],
         sizes=np.asarray(sizes, np.int64),
         monomials=monomials,
         starts=starts,
         rows=rows,
     )
-    gather = lambda w: jnp.einsum("qe,sqc->sec", matrix, w)
-    pairs = zip(NAMES, found, strict=True)
-    return [gather(value) if name == "w" else value for name, value in pairs if name in outs]
+    if "w" in outs:
+        found["w"] = jnp.einsum("qe,sqc->sec", matrix, found["w"])
+    return [found[name] for name in outs]
 
 
 PRODUCT = Form(

@@ -8,7 +8,8 @@ import pytest
 from jax.test_util import check_grads
 
 from jmlip.ops import native
-from jmlip.ops.contraction import convolve, couplings, unordered_pairs
+from jmlip.ops.contraction import convolve, unordered_pairs
+from jmlip.ops.coupling import couplings
 from jmlip.ops.irreps import Irrep, all_irreps, dim, harmonics, paths
 
 BACKENDS = [

@@ -17,51 +17,15 @@
 //
 // Both directions of a pair may share one row of w: `pairs` then gives the row of each slot.
 
-#include <array>
 #include <vector>
 
+#include "buffers.h"
+#include "couplings.h"
 #include "threads.h"
 #include "vectors.h"
 
 namespace jmlip {
 namespace {
-
-namespace ffi = xla::ffi;
-
-// One coupling (l1, l2 -> l3): where its blocks begin, their dimensions, its coefficients.
-struct Path {
-  int64_t x, y, g, d1, d2, d3;
-  int64_t stride;        // between the rows of the path in g
-  int64_t rows;          // registers that hold the d3 x d1 matrix M
-  int64_t matrix;        // first register of M among the matrices of all paths
-  int64_t coefficients;  // first register of C, [j][row]
-};
-
-template <typename T>
-struct Table {
-  std::vector<Path> paths;
-  std::vector<Vector<T>> coefficients;
-  int64_t matrix_rows = 0, widest = 0;
-
-  Table(ffi::Span<const int64_t> layout, ffi::Span<const double> values) {
-    constexpr int64_t kLanes = Simd<T>::kLanes;
-    const double* value = values.begin();
-    for (size_t p = 0; p + 6 < layout.size(); p += 7) {
-      const int64_t* n = layout.begin() + p;
-      const int64_t size = n[3] * n[5], rows = RoundUp(size, kLanes) / kLanes;
-      paths.push_back({n[0], n[1], n[2], n[3], n[4], n[5], n[6], rows, matrix_rows,
-                       static_cast<int64_t>(coefficients.size())});
-      for (int64_t j = 0; j < n[4]; ++j) {
-        std::vector<T> padded(rows * kLanes, T(0));
-        for (int64_t i = 0; i < size; ++i) padded[i] = static_cast<T>(*value++);
-        for (int64_t row = 0; row < rows; ++row)
-          coefficients.push_back(Load(padded.data() + row * kLanes));
-      }
-      matrix_rows += rows;
-      widest = std::max(widest, rows * kLanes);
-    }
-  }
-};
 
 // The four operands, or what is wanted of them; a null pointer where there is none.
 template <typename T>
@@ -335,27 +299,19 @@ struct Form {
 };
 
 template <typename T>
-T* DataOrNull(ffi::AnyBuffer buffer) {
-  return buffer.element_count() > 0 ? buffer.typed_data<T>() : nullptr;
-}
-
-template <typename T>
-ffi::Error Apply(ffi::ThreadPool& pool, ffi::RemainingArgs arguments, ffi::RemainingRets results,
-                 ffi::Span<const int64_t> sizes, ffi::Span<const int64_t> layout,
-                 ffi::Span<const double> coefficients) {
-  auto in = [&](size_t n) { return DataOrNull<T>(*arguments.get<ffi::AnyBuffer>(n)); };
-  auto to = [&](size_t n) { return DataOrNull<T>(**results.get<ffi::AnyBuffer>(n)); };
+ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64_t> sizes,
+                 ffi::Span<const int64_t> layout, ffi::Span<const double> coefficients) {
   Form<T> form{Table<T>(layout, coefficients),
-               {in(0), in(1), in(2), in(3)},
-               {in(4), in(5), in(6), in(7)},
-               {to(0), to(1), to(2), to(3)}};
+               {at.in(0), at.in(1), at.in(2), at.in(3)},
+               {at.in(4), at.in(5), at.in(6), at.in(7)},
+               {at.out(0), at.out(1), at.out(2), at.out(3)}};
   form.ng = sizes[0], form.nx = sizes[1], form.ny = sizes[2], form.np = sizes[3];
   form.n_atoms = sizes[4], form.channels = sizes[5];
-  const ffi::AnyBuffer senders = *arguments.get<ffi::AnyBuffer>(8);
+  const ffi::AnyBuffer senders = *at.arguments.template get<ffi::AnyBuffer>(8);
   form.n_slots = senders.element_count() / std::max<int64_t>(form.n_atoms, 1);
   form.senders = senders.typed_data<int32_t>();
-  form.reverse = arguments.get<ffi::AnyBuffer>(9)->typed_data<int32_t>();
-  form.pairs = DataOrNull<int32_t>(*arguments.get<ffi::AnyBuffer>(10));
+  form.reverse = at.arguments.template get<ffi::AnyBuffer>(9)->template typed_data<int32_t>();
+  form.pairs = DataOrNull<int32_t>(*at.arguments.template get<ffi::AnyBuffer>(10));
   const auto& along = form.tangent;
   if (along.g || along.x || along.y || along.w)
     form.template Run<true>(pool, sizes[6]);
@@ -364,16 +320,14 @@ ffi::Error Apply(ffi::ThreadPool& pool, ffi::RemainingArgs arguments, ffi::Remai
   return ffi::Error::Success();
 }
 
-// Arguments: g, x, Y, w, their tangents, senders, reverse, pairs; results: derivatives with respect to g,
-// x, Y, w. What is absent, or not wanted, is empty.
+// Arguments: g, x, Y, w, their tangents, senders, reverse, pairs; results: derivatives with respect
+// to g, x, Y, w. What is absent, or not wanted, is empty.
 ffi::Error Contraction(ffi::ThreadPool pool, ffi::RemainingArgs arguments,
                        ffi::RemainingRets results, ffi::Span<const int64_t> sizes,
                        ffi::Span<const int64_t> layout, ffi::Span<const double> coefficients) {
-  switch (arguments.get<ffi::AnyBuffer>(0)->element_type()) {
-    case ffi::F32: return Apply<float>(pool, arguments, results, sizes, layout, coefficients);
-    case ffi::F64: return Apply<double>(pool, arguments, results, sizes, layout, coefficients);
-    default: return ffi::Error::InvalidArgument("the contraction takes float32 or float64");
-  }
+  return WithBuffers(arguments, results, [&](auto at) {
+    return Apply(pool, at, sizes, layout, coefficients);
+  });
 }
 
 }  // namespace

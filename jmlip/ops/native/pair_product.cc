@@ -17,13 +17,12 @@
 
 #include <vector>
 
+#include "buffers.h"
 #include "threads.h"
 #include "vectors.h"
 
 namespace jmlip {
 namespace {
-
-namespace ffi = xla::ffi;
 
 // What slots see: a d3 x d1 matrix between rows of V and rows of t. Paths between the same rows,
 // which are summed, share one.
@@ -285,20 +284,12 @@ struct PairProduct {
 };
 
 template <typename T>
-T* DataOrNull(ffi::AnyBuffer buffer) {
-  return buffer.element_count() > 0 ? buffer.typed_data<T>() : nullptr;
-}
-
-template <typename T>
-ffi::Error Apply(ffi::ThreadPool& pool, ffi::RemainingArgs arguments, ffi::RemainingRets results,
-                 ffi::Span<const int64_t> sizes, ffi::Span<const int64_t> layout,
-                 ffi::Span<const double> coefficients) {
-  auto in = [&](size_t n) { return DataOrNull<T>(*arguments.get<ffi::AnyBuffer>(n)); };
-  auto to = [&](size_t n) { return DataOrNull<T>(**results.get<ffi::AnyBuffer>(n)); };
+ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64_t> sizes,
+                 ffi::Span<const int64_t> layout, ffi::Span<const double> coefficients) {
   PairProduct<T> form{Table(layout, coefficients),
-                      {in(0), in(1), in(2), in(3)},
-                      {in(4), in(5), in(6), in(7)},
-                      {to(0), to(1), to(2), to(3)}};
+                      {at.in(0), at.in(1), at.in(2), at.in(3)},
+                      {at.in(4), at.in(5), at.in(6), at.in(7)},
+                      {at.out(0), at.out(1), at.out(2), at.out(3)}};
   form.n_t = sizes[0], form.n_v = sizes[1], form.n_g = sizes[2];
   form.n_atoms = sizes[3], form.n_slots = sizes[4], form.channels = sizes[5];
   form.n_groups = sizes[6];
@@ -315,11 +306,9 @@ ffi::Error Apply(ffi::ThreadPool& pool, ffi::RemainingArgs arguments, ffi::Remai
 ffi::Error Product(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results,
                    ffi::Span<const int64_t> sizes, ffi::Span<const int64_t> layout,
                    ffi::Span<const double> coefficients) {
-  switch (arguments.get<ffi::AnyBuffer>(0)->element_type()) {
-    case ffi::F32: return Apply<float>(pool, arguments, results, sizes, layout, coefficients);
-    case ffi::F64: return Apply<double>(pool, arguments, results, sizes, layout, coefficients);
-    default: return ffi::Error::InvalidArgument("the pair product takes float32 or float64");
-  }
+  return WithBuffers(arguments, results, [&](auto at) {
+    return Apply(pool, at, sizes, layout, coefficients);
+  });
 }
 
 }  // namespace

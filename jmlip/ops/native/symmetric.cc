@@ -12,13 +12,12 @@
 
 #include <vector>
 
+#include "buffers.h"
 #include "threads.h"
 #include "vectors.h"
 
 namespace jmlip {
 namespace {
-
-namespace ffi = xla::ffi;
 
 constexpr int kMaxOrder = 4;
 
@@ -178,20 +177,15 @@ struct Polynomial {
 };
 
 template <typename T>
-T* DataOrNull(ffi::AnyBuffer buffer) {
-  return buffer.element_count() > 0 ? buffer.typed_data<T>() : nullptr;
-}
-
-template <typename T>
-ffi::Error Apply(ffi::ThreadPool& pool, ffi::RemainingArgs arguments, ffi::RemainingRets results,
-                 ffi::Span<const int64_t> sizes, ffi::Span<const int64_t> monomials,
-                 ffi::Span<const int64_t> starts, ffi::Span<const int64_t> rows) {
-  auto in = [&](size_t n) { return DataOrNull<T>(*arguments.get<ffi::AnyBuffer>(n)); };
-  auto to = [&](size_t n) { return DataOrNull<T>(**results.get<ffi::AnyBuffer>(n)); };
-  Polynomial<T> form{{in(0), in(1), in(2)}, {in(3), in(4), in(5)}, {to(0), to(1), to(2)}};
+ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64_t> sizes,
+                 ffi::Span<const int64_t> monomials, ffi::Span<const int64_t> starts,
+                 ffi::Span<const int64_t> rows) {
+  Polynomial<T> form{{at.in(0), at.in(1), at.in(2)},
+                     {at.in(3), at.in(4), at.in(5)},
+                     {at.out(0), at.out(1), at.out(2)}};
   form.n_g = sizes[0], form.n_a = sizes[1], form.n_w = sizes[2];
   form.n_atoms = sizes[3], form.channels = sizes[4];
-  form.species = arguments.get<ffi::AnyBuffer>(6)->typed_data<int32_t>();
+  form.species = at.arguments.template get<ffi::AnyBuffer>(6)->template typed_data<int32_t>();
   form.monomials = monomials, form.starts = starts, form.rows = rows;
   if (form.tangent.g || form.tangent.a || form.tangent.w)
     form.template Run<true>(pool, sizes[5]);
@@ -206,14 +200,9 @@ ffi::Error Symmetric(ffi::ThreadPool pool, ffi::RemainingArgs arguments,
                      ffi::RemainingRets results, ffi::Span<const int64_t> sizes,
                      ffi::Span<const int64_t> monomials, ffi::Span<const int64_t> starts,
                      ffi::Span<const int64_t> rows) {
-  switch (arguments.get<ffi::AnyBuffer>(0)->element_type()) {
-    case ffi::F32:
-      return Apply<float>(pool, arguments, results, sizes, monomials, starts, rows);
-    case ffi::F64:
-      return Apply<double>(pool, arguments, results, sizes, monomials, starts, rows);
-    default:
-      return ffi::Error::InvalidArgument("the symmetric product takes float32 or float64");
-  }
+  return WithBuffers(arguments, results, [&](auto at) {
+    return Apply(pool, at, sizes, monomials, starts, rows);
+  });
 }
 
 }  // namespace

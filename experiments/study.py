@@ -1,0 +1,132 @@
+"""What experiments share: train a configuration, score it, keep the potential, print the tables.
+
+A run that was interrupted goes on where it stopped; one that has ended is only scored again.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import jmlip
+from jmlip.cli.main import main as jmlip_command
+
+Row = dict[str, Any]
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+class Study(NamedTuple):
+    """Where an experiment finds and leaves things."""
+
+    folder: Path  # of the experiment: configurations, results.json, potentials
+    runs: Path  # of the runs
+    tests: Mapping[str, Path]  # what is scored, by the label in the table
+    errors: Mapping[str, str]  # what is kept of `jmlip evaluate`, by the label in the table
+
+
+def arguments(text: str, folder: Path) -> argparse.ArgumentParser:
+    """The options every experiment has."""
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawTextHelpFormatter
+    )
+    data = Path(os.environ.get("JMLIP_DATA", SHARED)) / folder.name
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--data", type=Path, default=data, help="folder of the data set")
+    parser.add_argument("--runs", type=Path, default=Path("runs") / folder.name)
+    parser.add_argument("--table", action="store_true", help="print the tables of the README")
+    return parser
+
+
+def train(study: Study, name: str, config: str, sets: Mapping[str, Any], *, keep: bool) -> Row:
+    """Train `config` with `sets` (section.key to value), score it, and record the row.
+
+    Args:
+        study: where things are.
+        name: of the row; with the seed also of the run.
+        config: name of a TOML file in the folder of the study, without suffix.
+        sets: what differs from it, the seed among them.
+        keep: copy the potential into the folder of the study.
+    """
+    seed = sets["training.seed"]
+    run = study.runs / f"{name.replace(' ', '-')}-seed{seed}"
+    words = [f"{key}={value}" for key, value in sets.items()]
+    command = ["train", str(study.folder / f"{config}.toml"), "--run", str(run), "--resume"]
+    check(jmlip_command([*command, *(word for one in words for word in ("--set", one))]))
+    if keep:
+        kept = study.folder / "potentials" / run.name
+        shutil.copytree(run / "potential", kept, dirs_exist_ok=True)
+    row = {
+        "name": name,
+        "seed": seed,
+        "minutes": json.loads((run / "summary.json").read_text())["minutes"],
+        "parameters": jmlip.load_potential(run / "potential").n_parameters,
+        **score(study, run / "potential", run / "scores.json"),
+    }
+    record(study.folder, row)
+    return row
+
+
+def score(study: Study, potential: Path, out: Path) -> Row:
+    """Errors of a potential on the tests of a study."""
+    files = [str(path) for path in study.tests.values()]
+    check(jmlip_command(["evaluate", str(potential), *files, "--json", str(out)]))
+    scores = json.loads(out.read_text())
+    return {
+        f"{label} {error}".strip(): scores[str(path)][key]
+        for label, path in study.tests.items()
+        for error, key in study.errors.items()
+    }
+
+
+def check(code: int | None) -> None:
+    """End with the code of a command that failed."""
+    if code:
+        raise SystemExit(code)
+
+
+def record(folder: Path, row: Row) -> None:
+    """Put a row into results.json, in place of an older one of that name and seed."""
+    key = lambda row: (row["name"], row["seed"])
+    rows = [old for old in results(folder) if key(old) != key(row)] + [row]
+    text = json.dumps(sorted(rows, key=key), indent=1) + "\n"
+    (folder / "results.json").write_text(text)
+
+
+def results(folder: Path) -> list[Row]:
+    """All rows so far."""
+    path = folder / "results.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def table(folder: Path, names: Sequence[str], columns: Mapping[str, int]) -> str:
+    """Markdown table, mean ± standard deviation over seeds.
+
+    Args:
+        folder: of the study.
+        names: rows, in order; those without results are left out.
+        columns: decimals of each column.
+    """
+    lines = ["| run | seeds | parameters | " + " | ".join(columns) + " | minutes |"]
+    lines.append("|" + "---|" * (len(columns) + 4))
+    for name in names:
+        group = [row for row in results(folder) if row["name"] == name]
+        if not group:
+            continue
+        head = [name, str(len(group)), f"{group[0]['parameters']:,}"]
+        cells = [_spread([row[c] for row in group if c in row], d) for c, d in columns.items()]
+        minutes = f"{np.mean([row['minutes'] for row in group]):.0f}"
+        lines.append("| " + " | ".join([*head, *cells, minutes]) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float], decimals: int) -> str:
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:.{decimals}f}"
+    return f"{np.mean(values):.{decimals}f} ± {np.std(values, ddof=1):.{decimals}f}"
