@@ -1,5 +1,6 @@
 """What state dicts of nequip and nequip-allegro share: elements, cutoffs, scales, repulsion."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,21 @@ from ase.data import atomic_numbers
 from jmlip.core.errors import JmlipError
 from jmlip.interop.torch_state import TorchState
 from jmlip.ops.repulsion import NEQUIP
+
+
+def source_of(state: Mapping[str, np.ndarray], *, carrying_nothing: Sequence[str]) -> TorchState:
+    """A state dict whose names begin after `func.`, which wrappers put before them."""
+    short = {re.sub(r"^.*?\bfunc\.", "", name): value for name, value in state.items()}
+    return TorchState(short, carrying_nothing=carrying_nothing)
+
+
+def mean_neighbors(
+    given: float | Mapping[str, float] | None, names: Sequence[str]
+) -> float | tuple[float, ...]:
+    """`avg_num_neighbors`, for every type where they differ."""
+    if isinstance(given, Mapping):
+        return tuple(given[name] for name in names)
+    return given or 1.0
 
 
 def species_of(names: Sequence[str]) -> tuple[int, ...]:

@@ -110,8 +110,7 @@ def from_nequip_allegro(
             "weight_individual_irreps": (True,),
         },
     )
-    short = {re.sub(r"^.*?\bfunc\.", "", name): value for name, value in state.items()}
-    source = TorchState(short, carrying_nothing=_NOTHING)
+    source = nequip.source_of(state, carrying_nothing=_NOTHING)
     config = _config(source, given)
     harmonic = lambda name, start: _by_degree(_network(source, name), start, config)
     params: dict[str, Any] = {
@@ -138,9 +137,7 @@ def from_nequip_allegro(
 
 def _config(source: TorchState, given: AllegroHyperparameters) -> AllegroConfig:
     species = nequip.species_of(given.type_names)
-    neighbors = given.avg_num_neighbors or 1.0
-    if isinstance(neighbors, Mapping):
-        neighbors = tuple(neighbors[name] for name in given.type_names)
+    neighbors = nequip.mean_neighbors(given.avg_num_neighbors, given.type_names)
     cutoff, pair_cutoffs = nequip.cutoffs(source, given.r_max, len(species))
     scales = nequip.of_types(source, "scales", 1.0, len(species))
     if given.pair_potential is not None:

@@ -8,7 +8,6 @@ the elements, which multiplies the old features in a skip, is folded into weight
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,8 +96,7 @@ def from_nequip(state: Mapping[str, np.ndarray], hyperparameters: Mapping[str, A
     """
     given = from_dict(NequIPHyperparameters, hyperparameters, where="hyperparameters")
     require(vars(given), _SUPPORTED)
-    short = {re.sub(r"^.*?\bfunc\.", "", name): value for name, value in state.items()}
-    source = TorchState(short, carrying_nothing=_NOTHING)
+    source = nequip.source_of(state, carrying_nothing=_NOTHING)
     config = _config(source, given)
     table = source.take("type_embed.embed_module.weight")
     params: dict[str, Any] = {"embedding": table * math.sqrt(len(config.species))}
@@ -125,9 +123,7 @@ def from_nequip(state: Mapping[str, np.ndarray], hyperparameters: Mapping[str, A
 
 def _config(source: TorchState, given: NequIPHyperparameters) -> MultiACEConfig:
     species = nequip.species_of(given.type_names)
-    neighbors = given.avg_num_neighbors or 1.0
-    if isinstance(neighbors, Mapping):
-        neighbors = tuple(neighbors[name] for name in given.type_names)
+    neighbors = nequip.mean_neighbors(given.avg_num_neighbors, given.type_names)
     cutoff, pair_cutoffs = nequip.cutoffs(source, given.r_max, len(species))
     frequencies = source.take("bessel_encode.bessel_weights").reshape(-1)
     scales = nequip.of_types(source, "scales", 1.0, len(species))

@@ -44,9 +44,9 @@ def test_energies_forces_and_stresses_are_those_of_torch(reference):
         np.testing.assert_allclose(
             found.atomic_energies, expected["atomic_energies"], rtol=0, atol=1e-10
         )
-        np.testing.assert_allclose(found.forces, expected["forces"], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(found.forces, expected["forces"], rtol=0, atol=1e-11)
         if f"{name}/stress" in arrays:
-            np.testing.assert_allclose(found.stress, arrays[f"{name}/stress"], rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(found.stress, arrays[f"{name}/stress"], rtol=0, atol=1e-11)
 
 
 def test_in_single_precision_they_are_so_to_its_digits():
