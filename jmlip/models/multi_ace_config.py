@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from jmlip.ops.forms import BackendName
-from jmlip.ops.irreps import SCALAR, Irrep, all_irreps, harmonics, reached
+from jmlip.ops.irreps import SCALAR, Irrep, all_irreps, dim, harmonics, reached
 from jmlip.ops.radial import BesselNormalization
 
 _BOUNDS = {
@@ -35,6 +35,9 @@ _BOUNDS = {
     "radial": (1, 128),
     "envelope": (2, 64),
 }
+
+LARGEST_PRODUCT = 70_000
+"""Products of rows, all orders of factors counted: beyond, their basis takes minutes to find."""
 
 
 def _each(value: Any) -> tuple[Any, ...]:
@@ -145,6 +148,7 @@ class MultiACEConfig:
             raise ValueError(f"model.species must be distinct elements, got {self.species}.")
         self._check_lengths()
         self._check_pair_cutoffs()
+        self._check_products()
 
     def _check_lengths(self) -> None:
         if isinstance(self.n_channels, tuple) and len(self.n_channels) != self.max_degree + 1:
@@ -173,6 +177,15 @@ class MultiACEConfig:
             raise ValueError(
                 f"model.pair_cutoffs must be positive and at most model.cutoff = {self.cutoff}, "
                 f"got {rows}."
+            )
+
+    def _check_products(self) -> None:
+        rows = max(dim(self.message_irreps(n)) for n in range(self.n_layers))
+        if self.correlation > 1 and rows**self.correlation > LARGEST_PRODUCT:
+            raise ValueError(
+                f"model.correlation = {self.correlation} multiplies {rows} rows of messages in "
+                f"{rows**self.correlation:,} ways, more than {LARGEST_PRODUCT:,}: lower it, or "
+                f"model.harmonics = {self.harmonics}."
             )
 
     @property

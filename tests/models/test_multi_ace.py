@@ -125,6 +125,7 @@ def test_sizes_are_those_published_for_acetylacetone(kind, fields, count):
         ({"pair_cutoffs": [[4.0] * 3] * 2}, "must be 3 rows of 3 distances"),
         ({"pair_cutoffs": [[6.0] * 3] * 3}, "at most model.cutoff = 5.0"),
         ({"radial_species": True}, "needs model.radial_hidden"),
+        ({"harmonics": 6, "correlation": 4}, "multiplies 49 rows of messages in 5,764,801 ways"),
         ({"embedding": 0}, "model.embedding must lie between 1 and 4096"),
     ],
 )
