@@ -85,16 +85,24 @@ struct Form {
     }
   }
 
-  static W LoadIf(const T* base, int64_t offset, int64_t left) {
+  // Calls body(full, c, b) for each block of channels; only the last may be less than full.
+  template <typename Body>
+  [[gnu::always_inline]] void ForBlocks(const Body& body) const {
+    int64_t c = 0, b = 0;
+    for (; c + W::kLanes <= channels; c += W::kLanes, ++b) body(std::true_type{}, c, b);
+    if (c < channels) body(std::false_type{}, c, b);
+  }
+
+  [[gnu::always_inline]] static W LoadIf(const T* base, int64_t offset, int64_t left) {
     return base ? W::Load(base + offset, left) : W{};
   }
 
-  // Faces g, w and Y of one edge, for one path and one block of channels.
-  template <int D, bool kAlong>
-  void Receive(const Path& path, int64_t p, int64_t c, const Edge& e, W* g_sums, W* y_rows,
+  // Faces g and w of one edge, for one path and one block of channels.
+  template <int D, bool kFull, bool kG, bool kW, bool kAlong>
+  void Receive(const Path& path, int64_t p, int64_t c, const Edge& e, W* g_sums,
                T* w_out) const {
     constexpr int kSize = D > 0 ? D : -D;
-    const int64_t d1 = D > 0 ? D : path.d1, left = channels - c;
+    const int64_t d1 = D > 0 ? D : path.d1, left = kFull ? W::kLanes : channels - c;
     const W w = LoadIf(e.w, p * channels + c, left);
     const W tw = kAlong ? LoadIf(e.tw, p * channels + c, left) : W{};
     W x[kSize], tx[kAlong ? kSize : 1];
@@ -105,7 +113,7 @@ struct Form {
     }
     constexpr int64_t kLanes = Simd<T>::kLanes;
     const T *m = e.m + path.matrix * kLanes, *tm = e.tm + path.matrix * kLanes;
-    W w_sum = w_out ? W::Load(w_out + p * channels + c, left) : W{};
+    W w_sum = kW ? W::Load(w_out + p * channels + c, left) : W{};
     for (int64_t k = 0; k < path.d3; ++k, m += d1, tm += d1) {
       W t = x[0] * m[0], tt{};
 #pragma GCC unroll 9
@@ -117,39 +125,51 @@ struct Form {
         for (int64_t i = 0; i < d1; ++i) tt.Add(x[i], tm[i]);
       }
       const int64_t row = path.g + k * path.stride;
-      if (g_sums) {
+      if constexpr (kG) {
         g_sums[row].Add(w, kAlong ? tt : t);
         if constexpr (kAlong) g_sums[row].Add(tw, t);
       }
-      if (!w_out && !y_rows) continue;
-      const W g = LoadIf(e.g, row * channels + c, left);
-      const W tg = kAlong ? LoadIf(e.tg, row * channels + c, left) : W{};
-      if (w_out) {
-        w_sum.Add(g, kAlong ? tt : t);
-        if constexpr (kAlong) w_sum.Add(tg, t);
-      }
-      if (y_rows) {
-        const W a = w * g;
-        W* to = y_rows + k * d1;
-        if constexpr (kAlong) {
-          W ta = w * tg;
-          ta.Add(tw, g);
-#pragma GCC unroll 9
-          for (int64_t i = 0; i < d1; ++i) to[i].Add(ta, x[i]), to[i].Add(a, tx[i]);
-        } else {
-#pragma GCC unroll 9
-          for (int64_t i = 0; i < d1; ++i) to[i].Add(a, x[i]);
-        }
+      if constexpr (kW) {
+        w_sum.Add(LoadIf(e.g, row * channels + c, left), kAlong ? tt : t);
+        if constexpr (kAlong) w_sum.Add(LoadIf(e.tg, row * channels + c, left), t);
       }
     }
-    if (w_out) w_sum.Store(w_out + p * channels + c, left);
+    if constexpr (kW) w_sum.Store(w_out + p * channels + c, left);
+  }
+
+  // Sums over channels of (w g_k) x_i, for one edge and one path: face Y before its coefficients.
+  template <int D, bool kFull, bool kAlong>
+  void Correlate(const Path& path, int64_t p, const Edge& e, W* rows) const {
+    constexpr int kSize = D > 0 ? D : -D;
+    const int64_t d1 = D > 0 ? D : path.d1;
+    for (int64_t k = 0; k < path.d3; ++k, rows += d1) {
+      const int64_t row = (path.g + k * path.stride) * channels;
+      W sums[kSize];
+      for (int64_t c = 0; c < channels; c += W::kLanes) {
+        const int64_t left = kFull ? W::kLanes : channels - c, weight = p * channels + c;
+        const W w = LoadIf(e.w, weight, left), g = LoadIf(e.g, row + c, left), a = w * g;
+        W ta;
+        if constexpr (kAlong) {
+          ta = w * LoadIf(e.tg, row + c, left);
+          ta.Add(LoadIf(e.tw, weight, left), g);
+        }
+#pragma GCC unroll 9
+        for (int64_t i = 0; i < d1; ++i) {
+          const int64_t x = (path.x + i) * channels + c;
+          sums[i].Add(kAlong ? ta : a, LoadIf(e.x, x, left));
+          if constexpr (kAlong) sums[i].Add(a, LoadIf(e.tx, x, left));
+        }
+      }
+#pragma GCC unroll 9
+      for (int64_t i = 0; i < d1; ++i) rows[i] = sums[i];
+    }
   }
 
   // Face x of one edge, for one path and one block of channels.
-  template <int D, bool kAlong>
+  template <int D, bool kFull, bool kAlong>
   void Send(const Path& path, int64_t p, int64_t c, const Edge& e, W* sums) const {
     constexpr int kSize = D > 0 ? D : -D;
-    const int64_t d1 = D > 0 ? D : path.d1, left = channels - c;
+    const int64_t d1 = D > 0 ? D : path.d1, left = kFull ? W::kLanes : channels - c;
     const W w = LoadIf(e.w, p * channels + c, left);
     const W tw = kAlong ? LoadIf(e.tw, p * channels + c, left) : W{};
     constexpr int64_t kLanes = Simd<T>::kLanes;
@@ -216,22 +236,43 @@ struct Form {
                    T* y_out, T* w_out) const {
     Edge e;
     if ((!to_g && !y_out && !w_out) || !View<kAlong>(receiver, sender, edge, work, &e)) return;
+    if (to_g && w_out)
+      ReceiveFaces<true, true, kAlong>(e, work, w_out);
+    else if (to_g)
+      ReceiveFaces<true, false, kAlong>(e, work, w_out);
+    else if (w_out)
+      ReceiveFaces<false, true, kAlong>(e, work, w_out);
+    if (y_out) ReceiveHarmonics<kAlong>(e, work, y_out);
+  }
+
+  template <bool kG, bool kW, bool kAlong>
+  void ReceiveFaces(const Edge& e, Workspace& work, T* w_out) const {
+    for (size_t p = 0; p < table.paths.size(); ++p) {
+      const Path& path = table.paths[p];
+      WithDimension(path.d1, [&](auto dimension) {
+        ForBlocks([&](auto full, int64_t c, int64_t b) {
+          Receive<decltype(dimension)::value, decltype(full)::value, kG, kW, kAlong>(
+              path, p, c, e, work.sums.data() + b * ng, w_out);
+        });
+      });
+    }
+  }
+
+  template <bool kAlong>
+  void ReceiveHarmonics(const Edge& e, Workspace& work, T* y_out) const {
     std::fill(work.y.begin(), work.y.end(), V{});
     for (size_t p = 0; p < table.paths.size(); ++p) {
       const Path& path = table.paths[p];
-      if (y_out) std::fill_n(work.rows.begin(), path.rows * Simd<T>::kLanes, W{});
-      for (int64_t c = 0, b = 0; c < channels; c += W::kLanes, ++b) {
-        W* g_sums = to_g ? work.sums.data() + b * ng : nullptr;
-        WithDimension(path.d1, [&](auto dimension) {
-          Receive<decltype(dimension)::value, kAlong>(path, p, c, e, g_sums,
-                                                      y_out ? work.rows.data() : nullptr, w_out);
-        });
-      }
-      if (y_out) AddToY(path, work);
+      WithDimension(path.d1, [&](auto dimension) {
+        if (channels % W::kLanes == 0)
+          Correlate<decltype(dimension)::value, true, kAlong>(path, p, e, work.rows.data());
+        else
+          Correlate<decltype(dimension)::value, false, kAlong>(path, p, e, work.rows.data());
+      });
+      AddToY(path, work);
     }
-    if (y_out)
-      for (int64_t j = 0; j < ny; j += Simd<T>::kLanes)
-        Store(y_out + j, SumRows<T>(work.y.data() + j), ny - j);
+    for (int64_t j = 0; j < ny; j += Simd<T>::kLanes)
+      Store(y_out + j, SumRows<T>(work.y.data() + j), ny - j);
   }
 
   void AddToY(const Path& path, Workspace& work) const {
@@ -256,13 +297,15 @@ struct Form {
     for (int64_t slot = atom * n_slots; slot < (atom + 1) * n_slots; ++slot) {
       Edge e;
       if (!View<kAlong>(senders[slot], atom, reverse[slot], work, &e)) continue;
-      for (int64_t c = 0, b = 0; c < channels; c += W::kLanes, ++b)
-        for (size_t p = 0; p < table.paths.size(); ++p) {
-          const Path& path = table.paths[p];
-          WithDimension(path.d1, [&](auto dimension) {
-            Send<decltype(dimension)::value, kAlong>(path, p, c, e, work.sums.data() + b * nx);
+      for (size_t p = 0; p < table.paths.size(); ++p) {
+        const Path& path = table.paths[p];
+        WithDimension(path.d1, [&](auto dimension) {
+          ForBlocks([&](auto full, int64_t c, int64_t b) {
+            Send<decltype(dimension)::value, decltype(full)::value, kAlong>(
+                path, p, c, e, work.sums.data() + b * nx);
           });
-        }
+        });
+      }
     }
     StoreSums(work.sums, nx, out.x + atom * nx * channels);
   }
@@ -288,12 +331,17 @@ struct Form {
       for (int64_t row = 0; row < w_rows; ++row)
         if (!owned[row]) std::fill_n(out.w + row * np * channels, np * channels, T(0));
     }
+    // one after the other: each has its own working set, and together they overflow the cache
+    if (out.g || out.y || out.w)
+      ForAtoms(pool, [&](int64_t atom, Workspace& work) { ReceiveAtom<kAlong>(atom, work); });
+    if (out.x) ForAtoms(pool, [&](int64_t atom, Workspace& work) { SendAtom<kAlong>(atom, work); });
+  }
+
+  template <typename Body>
+  void ForAtoms(ffi::ThreadPool& pool, const Body& body) const {
     ParallelFor(pool, n_atoms, 4, [&](int64_t first, int64_t last) {
       Workspace work = MakeWorkspace();
-      for (int64_t atom = first; atom < last; ++atom) {
-        if (out.g || out.y || out.w) ReceiveAtom<kAlong>(atom, work);
-        if (out.x) SendAtom<kAlong>(atom, work);
-      }
+      for (int64_t atom = first; atom < last; ++atom) body(atom, work);
     });
   }
 };

@@ -45,7 +45,7 @@ struct Wide {
 
   static constexpr int kLanes = 2 * Simd<T>::kLanes;
 
-  static Wide Load(const T* from, int64_t count) {
+  [[gnu::always_inline]] static Wide Load(const T* from, int64_t count) {
     if (count >= kLanes)
       return {jmlip::Load(from), jmlip::Load(from + Simd<T>::kLanes)};
     T padded[kLanes] = {};
@@ -53,7 +53,7 @@ struct Wide {
     return {jmlip::Load(padded), jmlip::Load(padded + Simd<T>::kLanes)};
   }
 
-  void Store(T* to, int64_t count) const {
+  [[gnu::always_inline]] void Store(T* to, int64_t count) const {
     if (count >= kLanes)
       std::memcpy(to, this, sizeof(*this));
     else
@@ -84,7 +84,7 @@ inline Vector<T> Fold(Vector<T> a, Vector<T> b, std::integer_sequence<int, kLane
 }
 
 template <int H, typename T>
-inline void FoldRows(Vector<T>* rows) {
+[[gnu::always_inline]] inline void FoldRows(Vector<T>* rows) {
   using Lanes = std::make_integer_sequence<int, Simd<T>::kLanes>;
   for (int r = 0; r < H; ++r) rows[r] = Fold<H, T>(rows[r], rows[r + H], Lanes{});
   if constexpr (H > 1) FoldRows<H / 2, T>(rows);
