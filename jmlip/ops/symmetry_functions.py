@@ -6,7 +6,7 @@ For atom i, with neighbors j, k of the elements s and the pair of elements {s, t
     G^A_st,an(i)  = sum_{j < k in {s, t}} 2 [(1 + cos(theta_jik - Z_n)) / 2]^zeta
                     exp[-eta_A ((r_ij + r_ik) / 2 - R_a)^2] fc(r_ij) fc(r_ik)
 
-with cos(theta) scaled by 0.95, so that arccos has a derivative on straight lines.
+with cos(theta) scaled by 0.95, so that sin(theta) has a derivative on straight lines.
 
 References: Smith, Isayev, Roitberg, Chem. Sci. 8, 3192 (2017), eqs. 3 and 4; normalized as in
 torchani (Gao et al., J. Chem. Inf. Model. 60, 3408 (2020)).
@@ -55,6 +55,8 @@ def angular_functions(
 
     All pairs of slots at the same distance d in the (circular) order of slots are taken at once, so
     that no array holds all pairs; derivatives compute each turn again instead of keeping it.
+    Neighbors within the cutoff come first in that order: turns without any of their pairs are left
+    out, which are most where the radial functions reach much further.
 
     Args:
         r: distances, angstrom.
@@ -68,26 +70,39 @@ def angular_functions(
         angles: Z_n, radian.
     """
     n_atoms, k = r.shape
+    order = jnp.argsort(envelope == 0.0, axis=1)  # stable
+    sort = lambda x: jnp.take_along_axis(x, order.reshape(n_atoms, k, *[1] * (x.ndim - 2)), axis=1)
+    r, unit, envelope, element = map(sort, (r, unit, envelope, element))
     n_pairs = n_species * (n_species + 1) // 2
     kind_of = jnp.asarray(_pair_index(n_species))
-    centers, directions = jnp.asarray(shifts, r.dtype), jnp.asarray(angles, r.dtype)
+    centers = jnp.asarray(shifts, r.dtype)
+    cosines, sines = (jnp.asarray(f(angles), r.dtype)[None, None] for f in (np.cos, np.sin))
+    # a few products instead of a logarithm and an exponential
+    power = lambda x: jax.lax.integer_pow(x, int(zeta)) if zeta == int(zeta) else x**zeta
 
     @jax.checkpoint
-    def turn(total: Array, step: Array) -> tuple[Array, None]:
+    def pairs(step: Array) -> Array:
         other = (jnp.arange(k) + step) % k
         at = lambda x: jnp.take(x, other, axis=1)
         cosine = _SCALE * jnp.sum(unit * at(unit), axis=-1)
-        theta = jnp.arccos(cosine)
-        angular = ((1.0 + jnp.cos(theta[..., None] - directions[None, None])) / 2.0) ** zeta
+        sine = jnp.sqrt(1.0 - cosine**2)
+        toward = cosine[..., None] * cosines + sine[..., None] * sines
+        angular = power((1.0 + toward) / 2.0)
         mean = 0.5 * (r + at(r))
         radial = jnp.exp(-eta * (mean[..., None] - centers[None, None]) ** 2)
         # half a turn meets every pair twice
         weight = 2.0 * envelope * at(envelope) * jnp.where(2 * step == k, 0.5, 1.0)
         kind = jax.nn.one_hot(kind_of[element, at(element)], n_pairs, dtype=r.dtype)
-        part = jnp.einsum("ak,akp,akm,akn->apmn", weight, kind, radial, angular)
-        return total + part, None
+        return jnp.einsum("ak,akp,akm,akn->apmn", weight, kind, radial, angular)
 
     zero = jnp.zeros((n_atoms, n_pairs, len(shifts), len(angles)), r.dtype)
+    furthest = jnp.max(jnp.sum(envelope > 0.0, axis=1), initial=0)
+
+    def turn(total: Array, step: Array) -> tuple[Array, None]:
+        # between the first and the last neighbor: so many slots at most, one way or the other
+        reached = jnp.minimum(step, k - step) < furthest
+        return total + jax.lax.cond(reached, pairs, lambda _: zero, step), None
+
     total, _ = jax.lax.scan(turn, zero, jnp.arange(1, k // 2 + 1))
     return total.reshape(n_atoms, -1)
 
