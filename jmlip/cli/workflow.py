@@ -208,6 +208,7 @@ def describe(prepared: Prepared) -> str:
     """What is about to be trained, in two lines."""
     config, sets, potential, _ = prepared
     note = _undetermined(potential.statistics, config.data.reference)
+    note += _told_apart(potential)
     tests = "".join(f", {len(s)} in {name}" for name, s in sets.tests.items())
     return (
         f"data: {len(sets.train)} structures to train on, {len(sets.validation)} to validate"
@@ -225,6 +226,17 @@ def _undetermined(statistics: Mapping[str, Any], reference: str) -> str:
         f"\nnote: {n} composition{'s' if n > 1 else ''} of {species} elements determine no energy "
         "of a single element; energies of other compositions, and of fragments, mean nothing. For "
         'those, give isolated atoms: data.reference = "isolated-atoms".'
+    )
+
+
+def _told_apart(potential: Potential) -> str:
+    """A warning where the data have several states and the model takes them for one."""
+    states = [list(state) for state in potential.statistics["states"]]
+    if len(states) < 2 or potential.states:
+        return ""
+    return (
+        f"\nnote: the data have the total charges and spin multiplicities {states}, which the "
+        f"model does not tell apart; models of the multi-ACE family do: model.states = {states}."
     )
 
 

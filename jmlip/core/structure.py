@@ -14,6 +14,9 @@ from ase.symbols import Symbols
 
 from jmlip.core.errors import DataError
 
+STATE = {"charge": 0, "spin": 1}
+"""Keys of `info` that hold total charge (e) and spin multiplicity, and what they are if absent."""
+
 
 @typing.no_type_check  # lists are welcome: they are converted, and checked, below
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +33,8 @@ class Structure:
         stress: `(3, 3)`, (1/V) dE/d(strain), tension positive, eV / angstrom^3.
         atomic_energies: `(atoms,)`, eV.
         velocities: `(atoms, 3)`, angstrom / (internal time unit).
-        info: anything else that came with the frame (name, group, charge, dipole ...).
+        info: anything else that came with the frame (name, group, dipole ...). Models with states
+            read `charge` and `spin`, see `state`.
 
     Raises:
         DataError: shapes disagree, an input is not finite, or an atomic number is impossible.
@@ -81,6 +85,25 @@ class Structure:
     def is_periodic(self) -> bool:
         """Periodic along all three lattice vectors, so that volume and stress are defined."""
         return bool(self.pbc.all())
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Total charge (e) and spin multiplicity: `charge` and `spin` of `info`, else 0 and 1.
+
+        Raises:
+            DataError: they are not whole numbers.
+        """
+        charge, spin = found = tuple(self.info.get(key, other) for key, other in STATE.items())
+        try:
+            state = int(charge), int(spin)
+        except (TypeError, ValueError, OverflowError):
+            state = None
+        if state is None or state != found:
+            raise DataError(
+                "total charge and spin multiplicity (charge and spin in info) must be whole "
+                f"numbers, found {found[0]!r} and {found[1]!r}."
+            )
+        return state
 
     @property
     def volume(self) -> float:

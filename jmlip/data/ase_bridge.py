@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from jmlip.core.errors import ConfigError
-from jmlip.core.structure import Structure
+from jmlip.core.structure import STATE, Structure
 from jmlip.data.labels import PER_ATOM_RESULTS, LabelOptions, LabelReader, RawFrame
 from jmlip.data.units import Units
 
@@ -90,10 +90,11 @@ def require_free(structure: Structure, what: str) -> None:
 
 
 def lasting(structure: Structure) -> dict[str, Any]:
-    """The `info` that stays true when the atoms move: per-atom arrays that are no results."""
+    """The `info` that stays true when atoms move: charge, spin, per-atom arrays but results."""
     arrays = structure.info.get("arrays", {})
     kept = {name: arrays[name] for name in _LASTING if name in arrays}
-    return {"arrays": kept} if kept else {}
+    state = {key: structure.info[key] for key in STATE if key in structure.info}
+    return {**state, **({"arrays": kept} if kept else {})}
 
 
 def raw_frame(atoms: Atoms) -> RawFrame:

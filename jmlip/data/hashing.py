@@ -5,16 +5,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jmlip.core.structure import Structure
+from jmlip.core.structure import STATE, Structure
 
 _FIELDS = ("positions", "cell", "energy", "forces", "stress", "atomic_energies")
 
 
 def data_hash(structures: Iterable[Structure]) -> str:
-    """SHA-256 of species, positions, cells, boundary conditions and labels, as hexadecimal digits.
+    """SHA-256 of species, positions, cells, boundary conditions, charges, spins, labels, in hex.
 
-    The same on every platform and in every release; velocities and `info` do not count, the order
-    of the structures does.
+    The same on every platform and in every release; velocities and other `info` do not count, the
+    order of the structures does.
 
     Example:
         >>> data_hash([Structure(species=[2], positions=[[0, 0, 0]], energy=-0.1)])[:16]
@@ -31,6 +31,9 @@ def update_hash(running, structure: Structure) -> None:
     running.update(b"structure" + len(structure.species).to_bytes(8, "little"))
     running.update(structure.species.astype("<i8").tobytes())
     running.update(np.packbits(structure.pbc).tobytes())
+    for key in STATE:
+        if key in structure.info:
+            running.update(f"{key}{structure.info[key]}".encode())
     for name in _FIELDS:
         value = getattr(structure, name)
         if value is not None:

@@ -3,6 +3,7 @@
 They are computed in one pass over the structures, in float64, and travel with the potential.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -42,6 +43,7 @@ class Statistics:
         shortest_distance: of all pairs within the cutoff, angstrom.
         nearest_distances: percentiles 0, 1, 5, 25, 50, 75, 95, 99, 100 of the distance from an atom
             to its nearest neighbor, angstrom; empty where no atom has one.
+        states: total charges and spin multiplicities, as far as the data say.
         data_hash: `jmlip.data.data_hash` of the structures.
     """
 
@@ -64,6 +66,7 @@ class Statistics:
     max_neighbors: int
     shortest_distance: float | None = None
     nearest_distances: tuple[float, ...]
+    states: tuple[tuple[int, int], ...] = ()
     data_hash: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +116,7 @@ class _Sums:
         self.energies_per_atom: list[float] = []
         self.nearest: list[np.ndarray] = []
         self.compositions: set[bytes] = set()
+        self.states: set[tuple[int, int]] = set()
         self.forces, self.stresses = _SquareMean(), _SquareMean()
         self.n_pairs = self.max_neighbors = 0
         self.hash = hashlib.sha256()
@@ -125,6 +129,8 @@ class _Sums:
             energy = structure.energy - float(counts @ self.reference)
             self.energies.append(energy)
             self.energies_per_atom.append(energy / n)
+        with contextlib.suppress(DataError):  # which matters to models with states only
+            self.states.add(structure.state)
         self.forces.add(structure.forces)
         self.stresses.add(structure.stress)
         pairs = neighbors(structure.positions, structure.cell, structure.pbc, self.cutoff)
@@ -159,6 +165,7 @@ class _Sums:
             max_neighbors=self.max_neighbors,
             shortest_distance=percentiles[0] if percentiles else None,
             nearest_distances=tuple(percentiles),
+            states=tuple(sorted(self.states)),
             data_hash=self.hash.hexdigest(),
         )
 

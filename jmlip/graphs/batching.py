@@ -18,6 +18,9 @@ from jmlip.core.structure import Structure
 from jmlip.graphs.graph import AtomGraph, Batch, Edges, Globals, Labels, Nodes
 from jmlip.ops.neighbors import neighbors
 
+States = tuple[tuple[int, int], ...]
+"""Pairs of total charge (e) and spin multiplicity."""
+
 
 class Frame(NamedTuple):
     """One structure with its neighbors in slots, on the host; k is the most neighbors of any atom.
@@ -31,6 +34,7 @@ class Frame(NamedTuple):
     reverse_slot: Int[np.ndarray, "n k"]  # the opposite pair stands in this slot of the sender
     vectors: Float[np.ndarray, "n k 3"]  # angstrom
     mask: Bool[np.ndarray, "n k"]
+    state: int  # position in the list of charges and spins
     volume: float  # angstrom^3, 0 where not periodic in three directions
     energy: float | None  # without the reference energies, eV
     forces: Float[np.ndarray, "n 3"] | None  # eV / angstrom
@@ -57,6 +61,7 @@ def make_frame(
     species: tuple[int, ...],
     cutoff: float,
     reference_energies: tuple[float, ...],
+    states: States = (),
     dtype: type = np.float64,
 ) -> Frame:
     """Neighbors and labels of one structure.
@@ -66,10 +71,11 @@ def make_frame(
         species: atomic numbers the potential knows, in its order.
         cutoff: angstrom.
         reference_energies: energy of each element, eV; subtracted from the labels in float64.
+        states: total charges and spin multiplicities that the potential tells apart; none if empty.
         dtype: precision in which the vectors are kept.
 
     Raises:
-        DataError: an element is not among `species`.
+        DataError: an element is not among `species`, or charge and spin not among `states`.
     """
     index = species_index(structure, species)
     senders, reverse_slot, vectors, mask = _slots(structure, cutoff, dtype)
@@ -82,6 +88,7 @@ def make_frame(
         reverse_slot=reverse_slot,
         vectors=vectors,
         mask=mask,
+        state=state_index(structure, states),
         volume=structure.volume if has_volume else 0.0,
         energy=None if energy is None else energy - float(reference.sum()),
         forces=structure.forces,
@@ -126,6 +133,23 @@ def species_index(structure: Structure, species: tuple[int, ...]) -> Int[np.ndar
             "leave the structure out, or train a potential that knows the element."
         )
     return index
+
+
+def state_index(structure: Structure, states: States) -> int:
+    """Position of total charge and spin multiplicity in `states`; 0 where there are none.
+
+    Raises:
+        DataError: they are not among `states`.
+    """
+    if not states:
+        return 0
+    if structure.state not in states:
+        raise DataError(
+            f"total charge and spin multiplicity must be among {[*states]}, found "
+            f"{structure.state} in {structure.formula}; set charge and spin of the structure, or "
+            "train a potential that knows the state."
+        )
+    return states.index(structure.state)
 
 
 def fits(frames: Sequence[Frame], bucket: Bucket) -> bool:
@@ -176,8 +200,9 @@ def _pad_graph(frames, starts, bucket, cutoff, dtype) -> AtomGraph:
     senders, edges = _pad_edges(frames, starts, bucket, cutoff, dtype)
     species = np.zeros(bucket.n_atoms, np.int32)
     species[: starts[-1]] = np.concatenate([frame.species for frame in frames])
-    volume = np.zeros(bucket.n_graphs, dtype)
+    volume, state = np.zeros(bucket.n_graphs, dtype), np.zeros(bucket.n_graphs, np.int32)
     volume[: len(frames)] = [frame.volume for frame in frames]
+    state[: len(frames)] = [frame.state for frame in frames]
     # NumPy arrays stand where the fields declare device arrays: hence Any
     nodes: dict[str, Any] = {
         "species": species,
@@ -187,6 +212,7 @@ def _pad_graph(frames, starts, bucket, cutoff, dtype) -> AtomGraph:
     globals_: dict[str, Any] = {
         "mask": np.arange(bucket.n_graphs) < len(frames),
         "volume": volume,
+        "state": state,
     }
     receivers: Any = np.repeat(np.arange(bucket.n_atoms, dtype=np.int32), bucket.n_slots)
     return jraph.GraphsTuple(

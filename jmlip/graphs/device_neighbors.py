@@ -139,6 +139,7 @@ def graph_from_positions(
     neighbors: DeviceNeighbors,
     *,
     cutoff: float,
+    state: int = 0,
 ) -> AtomGraph:
     """One configuration as a padded graph, differentiable in positions and cell.
 
@@ -150,6 +151,7 @@ def graph_from_positions(
         cell: rows are lattice vectors, angstrom.
         neighbors: a list that serves these positions.
         cutoff: padding vectors have twice its length, angstrom.
+        state: position of total charge and spin in the potential's list, if it has one.
 
     Returns:
         A graph of which the second configuration is padding without atoms.
@@ -169,6 +171,7 @@ def graph_from_positions(
         globals=Globals(
             mask=jnp.array([True, False]),
             volume=jnp.where(neighbors.has_volume, volume, 0.0) * jnp.array([1.0, 0.0]),
+            state=jnp.array([state, 0], jnp.int32),
         ),
         senders=neighbors.senders,
         receivers=jnp.repeat(jnp.arange(n, dtype=jnp.int32), k, total_repeat_length=n * k),

@@ -57,6 +57,7 @@ class Globals(NamedTuple):
 
     mask: GraphMask
     volume: PerGraph  # angstrom^3; 0 where the configuration is not periodic in three directions
+    state: Int[Array, " graphs"]  # position in the potential's list of charges and spins, or 0
 
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from jmlip.core.errors import ConfigError
-from jmlip.core.structure import Structure
+from jmlip.core.structure import STATE, Structure
 from jmlip.graphs.batching import Bucket, Frame, exact_bucket, fits, make_frame, pad_batch
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.predict import Prediction, require_apart, rounded, run, unpack
@@ -86,6 +86,14 @@ class Calculator(AseCalculator):
         """Programs this calculator has asked for: the padded sizes it has met."""
         return len(self._buckets)
 
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed; ASE does not look into `info`, where charge and spin stand."""
+        changes = super().check_state(atoms, tol)
+        before = self.atoms.info if self.atoms is not None else {}
+        if any(before.get(key) != atoms.info.get(key) for key in STATE):
+            changes.append("info")
+        return changes
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -128,6 +136,7 @@ class Calculator(AseCalculator):
     def _frame(self, structure: Structure) -> Frame:
         if self._neighbors is None or not self._neighbors.serves(structure, self.skin):
             self.potential.species_index(structure)
+            self.potential.state_index(structure)
             self._neighbors = _SkinList.build(structure, self.potential, self.skin)
         return self._neighbors.frame_at(structure.positions)
 
@@ -159,6 +168,7 @@ class _SkinList(NamedTuple):
             species=potential.species,
             cutoff=potential.cutoff + skin,
             reference_energies=potential.reference_energies,
+            states=potential.states,
         )
         difference = _differences(structure.positions, frame)
         return cls(structure, frame, frame.vectors - difference)
@@ -169,6 +179,7 @@ class _SkinList(NamedTuple):
             np.array_equal(getattr(then, name), getattr(structure, name))
             for name in ("species", "cell", "pbc")
         )
+        same = same and then.info == structure.info
         if not same:
             return False
         moved = np.sum((structure.positions - then.positions) ** 2, axis=-1).max()
@@ -184,6 +195,11 @@ def _differences(positions: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _structure(atoms: Atoms) -> Structure:
+    state = {key: atoms.info[key] for key in STATE if key in atoms.info}
     return Structure(
-        species=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
+        species=atoms.numbers,
+        positions=atoms.positions,
+        cell=atoms.cell.array,
+        pbc=atoms.pbc,
+        info=state,
     )

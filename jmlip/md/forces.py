@@ -34,7 +34,7 @@ def make_force_fn(
     species = jnp.asarray(potential.species_index(structure))
     cell, pbc = jnp.asarray(structure.cell, dtype), _pbc(structure)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), potential.params)
-    n_atoms = structure.n_atoms
+    n_atoms, state = structure.n_atoms, potential.state_index(structure)
 
     def force_fn(positions, neighbors):
         if skin is not None:
@@ -42,7 +42,7 @@ def make_force_fn(
                 positions, cell, neighbors, pbc=pbc, cutoff=potential.cutoff, skin=skin
             )
         graph = device_neighbors.graph_from_positions(
-            species, positions, cell, neighbors, cutoff=potential.cutoff
+            species, positions, cell, neighbors, cutoff=potential.cutoff, state=state
         )
         result = evaluate(potential.apply, params, graph)
         return Evaluation(result.energy[0], result.forces[:n_atoms], result.virial[0], neighbors)

@@ -87,6 +87,7 @@ class Run:
             species=self.potential.species,
             cutoff=self.potential.cutoff,
             reference_energies=self.potential.reference_energies,
+            states=self.potential.states,
         )
         require_apart(frame, "the start structure")
         self.state = jax.jit(self._init)(*self._start())

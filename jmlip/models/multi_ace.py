@@ -60,6 +60,8 @@ class MultiACE(nn.Module):
         width = config.embedding or config.channels(SCALAR)
         embedding = self.param("embedding", NORMAL, (n_species, width))
         scalars = one_hot @ (embedding * n_species**-0.5)
+        if config.states:
+            scalars += StateEmbedding(config, name="states")(graph, one_hot, width)
         features, terms = {SCALAR: scalars[:, None, :]}, []
         for n in range(config.n_layers):
             features = Layer(config, n, name=f"layer_{n + 1}")(graph, features, pairs, one_hot)
@@ -85,6 +87,22 @@ def _of_element(
     if isinstance(value, tuple):
         return one_hot @ jnp.asarray(value, one_hot.dtype)
     return value
+
+
+class StateEmbedding(nn.Module):
+    """What charge and spin of the system add to the embedding of each element; begins at 0."""
+
+    config: MultiACEConfig
+
+    @nn.compact
+    def __call__(
+        self, graph: AtomGraph, one_hot: Float[Array, "atoms species"], width: int
+    ) -> Float[Array, "atoms channels"]:
+        n_states = len(self.config.states)
+        shape = (n_states, one_hot.shape[1], width)
+        embedding = self.param("embedding", nn.initializers.zeros, shape)
+        state = jax.nn.one_hot(graph.globals.state, n_states, dtype=one_hot.dtype)
+        return jnp.einsum("aq,as,qsc->ac", state[graph.nodes.graph], one_hot, embedding)
 
 
 class Layer(nn.Module):

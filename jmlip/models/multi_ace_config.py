@@ -89,6 +89,8 @@ class MultiACEConfig:
             `envelope` up to the sum of covalent radii, multiplied by `energy_scale`.
         energy_scale: eV, one number or one for each element; multiplies every readout.
         energy_shift: constant interaction energy of an atom, eV; added to every atom.
+        states: pairs of total charge (e) and spin multiplicity that are told apart: the embedding
+            of an element has a term for each.
         kernels: backend of the convolution and the symmetric product, see `jmlip.ops.contraction`.
 
     Raises:
@@ -124,6 +126,7 @@ class MultiACEConfig:
     repulsion: Literal["none", "nequip", "mace"] = "none"
     energy_scale: float | tuple[float, ...] = 1.0
     energy_shift: float = 0.0
+    states: tuple[tuple[int, int], ...] = ()
     kernels: BackendName = "auto"
 
     def __post_init__(self):
@@ -146,6 +149,11 @@ class MultiACEConfig:
             raise ValueError("model.radial_species needs model.radial_hidden = [].")
         if not self.species or len(set(self.species)) != len(self.species):
             raise ValueError(f"model.species must be distinct elements, got {self.species}.")
+        if len(set(self.states)) != len(self.states) or any(spin < 1 for _, spin in self.states):
+            raise ValueError(
+                "model.states must be different pairs of total charge and spin multiplicity, "
+                f"which is 1 or more, got {self.states}."
+            )
         self._check_lengths()
         self._check_pair_cutoffs()
         self._check_products()

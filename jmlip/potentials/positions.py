@@ -16,7 +16,7 @@ PositionEnergyFn = Callable[
 configuration, eV, without the reference energies."""
 
 
-def make_position_energy(potential: Potential) -> PositionEnergyFn:
+def make_position_energy(potential: Potential, *, state: int = 0) -> PositionEnergyFn:
     """A pure function, differentiable in parameters, positions and cell, for `jit` and `vmap`.
 
     The list must serve the positions: it comes from `device_neighbors.allocate`, or later from
@@ -25,11 +25,12 @@ def make_position_energy(potential: Potential) -> PositionEnergyFn:
 
     Args:
         potential: fixes the model and its cutoff; the parameters are an argument of the function.
+        state: `potential.state_index` of the system, where the potential tells states apart.
     """
 
     def energy(params, species_index, positions, cell, neighbors):
         graph = graph_from_positions(
-            species_index, positions, cell, neighbors, cutoff=potential.cutoff
+            species_index, positions, cell, neighbors, cutoff=potential.cutoff, state=state
         )
         return energies(potential.apply, params, graph)[0]
 

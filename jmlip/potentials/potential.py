@@ -15,7 +15,7 @@ from jmlip.core.config import to_dict
 from jmlip.core.errors import DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import Key, Params
-from jmlip.graphs.batching import species_index
+from jmlip.graphs.batching import States, species_index, state_index
 from jmlip.graphs.graph import AtomGraph
 from jmlip.graphs.output import AtomicOutput
 from jmlip.potentials.predict import Prediction, predict
@@ -80,6 +80,11 @@ class Potential:
             )
 
     @property
+    def states(self) -> States:
+        """Total charges and spin multiplicities that the model tells apart, if it does."""
+        return getattr(self.model.config, "states", ())  # type: ignore[attr-defined]
+
+    @property
     def n_parameters(self) -> int:
         """Numbers that were fitted: those of the model, and one reference energy per element."""
         return len(self.species) + sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
@@ -102,6 +107,17 @@ class Potential:
         """
         try:
             return species_index(structure, self.species)
+        except DataError as error:
+            raise PotentialError(str(error)) from error
+
+    def state_index(self, structure: Structure) -> int:
+        """Place of total charge and spin in `states`; 0 where the model tells none apart.
+
+        Raises:
+            PotentialError: the state is not known.
+        """
+        try:
+            return state_index(structure, self.states)
         except DataError as error:
             raise PotentialError(str(error)) from error
 
@@ -132,6 +148,7 @@ class Potential:
             species=self.species,
             cutoff=self.cutoff,
             reference_energies=self.reference_energies,
+            states=self.states,
             dtype=dtype,
             batch_size=batch_size,
         )

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from jmlip.core.errors import PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, GraphTensors, Params, PerAtom
-from jmlip.graphs.batching import Bucket, Frame, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, Frame, States, make_frame, pad_batch
 from jmlip.graphs.buckets import choose_buckets, plan_batches, round_up, sizes_of, smallest_bucket
 from jmlip.graphs.graph import AtomGraph
 from jmlip.potentials.evaluate import evaluate
@@ -61,6 +61,7 @@ def predict(
     species: tuple[int, ...],
     cutoff: float,
     reference_energies: tuple[float, ...],
+    states: States,
     dtype: Literal["float32", "float64"],
     batch_size: int,
 ) -> list[Prediction]:
@@ -74,6 +75,7 @@ def predict(
                 species=species,
                 cutoff=cutoff,
                 reference_energies=reference_energies,
+                states=states,
                 dtype=np.dtype(dtype).type,
             )
             for structure in window

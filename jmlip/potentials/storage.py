@@ -145,7 +145,7 @@ def smallest_graph() -> AtomGraph:
         edges=Edges(vector=jnp.full((2, 3), 1.0e3), reverse=index, mask=mask),
         receivers=index,
         senders=index,
-        globals=Globals(mask=mask, volume=jnp.zeros(2)),
+        globals=Globals(mask=mask, volume=jnp.zeros(2), state=zeros),
         n_node=jnp.ones(2, jnp.int32),
         n_edge=jnp.ones(2, jnp.int32),
     )

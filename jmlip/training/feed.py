@@ -88,6 +88,7 @@ class Feed:
             species=self._potential.species,
             cutoff=self._potential.cutoff,
             reference_energies=self._potential.reference_energies,
+            states=self._potential.states,
             dtype=self._dtype,
         )
 

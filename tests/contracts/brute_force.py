@@ -36,7 +36,9 @@ def brute_force_graph(structure: Structure, species: tuple[int, ...], cutoff: fl
         edges=Edges(jnp.array(vector), jnp.array(reverse), jnp.array(mask)),
         receivers=jnp.repeat(jnp.arange(n + 1), slots),
         senders=jnp.array(senders),
-        globals=Globals(mask=jnp.array([True, False]), volume=jnp.array([volume, 0.0])),
+        globals=Globals(
+            mask=jnp.array([True, False]), volume=jnp.array([volume, 0.0]), state=jnp.zeros(2, int)
+        ),
         n_node=jnp.array([n, 1]),
         n_edge=jnp.array([n * slots, slots]),
     )

@@ -37,7 +37,9 @@ def batch() -> Batch:
         edges=Edges(vector, senders, index < 2),
         receivers=index,
         senders=senders,
-        globals=Globals(np.array([True, True, False]), np.array([20.0, 0, 0], np.float32)),
+        globals=Globals(
+            np.array([True, True, False]), np.array([20.0, 0, 0], np.float32), np.zeros(3, np.int32)
+        ),
         n_node=np.array([2, 1, 1], np.int32),
         n_edge=np.array([2, 0, 2], np.int32),
     )
