@@ -66,6 +66,10 @@ def draw(path: Path) -> None:
             axes.annotate(row["name"], (row[x], row[y]), fontsize=8, **place)
         axes.set(xscale="log", yscale="log", xlabel="energy and forces, µs/atom")
         axes.set_ylabel("force RMSE at 300 K, meV/Å")
+        axes.set_xticks([10, 20, 30, 50], ["10", "20", "30", "50"])
+        axes.set_yticks([15, 20, 30, 40], ["15", "20", "30", "40"])
+        axes.minorticks_off()
+        axes.set_xlim(right=70)
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 
