@@ -1,10 +1,12 @@
 """A hash of what training sees: species, positions, cells and labels, in order."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterable
 
 import numpy as np
 
+from jmlip.core.errors import DataError
 from jmlip.core.structure import STATE, Structure
 
 _FIELDS = ("positions", "cell", "energy", "forces", "stress", "atomic_energies")
@@ -31,9 +33,9 @@ def update_hash(running, structure: Structure) -> None:
     running.update(b"structure" + len(structure.species).to_bytes(8, "little"))
     running.update(structure.species.astype("<i8").tobytes())
     running.update(np.packbits(structure.pbc).tobytes())
-    for key in STATE:
-        if key in structure.info:
-            running.update(f"{key}{structure.info[key]}".encode())
+    with contextlib.suppress(DataError):  # which matters to models with states only
+        if structure.state != tuple(STATE.values()):
+            running.update("state {} {}".format(*structure.state).encode())
     for name in _FIELDS:
         value = getattr(structure, name)
         if value is not None:

@@ -90,7 +90,8 @@ class Calculator(AseCalculator):
         """What has changed; ASE does not look into `info`, where charge and spin stand."""
         changes = super().check_state(atoms, tol)
         before = self.atoms.info if self.atoms is not None else {}
-        if any(before.get(key) != atoms.info.get(key) for key in STATE):
+        same = lambda key: np.array_equal(before.get(key), atoms.info.get(key))
+        if self.potential.states and not all(map(same, STATE)):
             changes.append("info")
         return changes
 
@@ -136,9 +137,9 @@ class Calculator(AseCalculator):
     def _frame(self, structure: Structure) -> Frame:
         if self._neighbors is None or not self._neighbors.serves(structure, self.skin):
             self.potential.species_index(structure)
-            self.potential.state_index(structure)
             self._neighbors = _SkinList.build(structure, self.potential, self.skin)
-        return self._neighbors.frame_at(structure.positions)
+        state = self.potential.state_index(structure)
+        return self._neighbors.frame_at(structure.positions)._replace(state=state)
 
     def _choose(self, frame: Frame) -> Bucket:
         needed = exact_bucket([frame])
@@ -168,7 +169,6 @@ class _SkinList(NamedTuple):
             species=potential.species,
             cutoff=potential.cutoff + skin,
             reference_energies=potential.reference_energies,
-            states=potential.states,
         )
         difference = _differences(structure.positions, frame)
         return cls(structure, frame, frame.vectors - difference)
@@ -179,7 +179,6 @@ class _SkinList(NamedTuple):
             np.array_equal(getattr(then, name), getattr(structure, name))
             for name in ("species", "cell", "pbc")
         )
-        same = same and then.info == structure.info
         if not same:
             return False
         moved = np.sum((structure.positions - then.positions) ** 2, axis=-1).max()

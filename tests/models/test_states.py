@@ -62,6 +62,18 @@ def test_all_ways_to_forces_see_the_state(potential, tmp_path):
     assert again.energy == wanted.energy
 
 
+def test_models_without_states_do_not_look():
+    model = make_model("mace", FIELDS)
+    plain = initial_potential("mace", model, key=jax.random.key(0), reference_energies=(0.0, 0.0))
+    strange = {"charge": np.array([0.1, -0.2, 0.1])}  # of each atom, as some programs write it
+    atoms = Atoms("OHH", POSITIONS, info=strange)
+    atoms.calc = jmlip.Calculator(plain)
+    first = atoms.get_potential_energy()
+    atoms.positions[0] += 0.01
+    assert atoms.get_potential_energy() != first
+    assert data_hash([water(**strange)]) == data_hash([water()])
+
+
 def test_strange_states_are_refused(potential):
     with pytest.raises(JmlipError, match=r"must be among .* found \(2, 1\) in H2O"):
         potential.predict([water(charge=2)])
@@ -75,4 +87,6 @@ def test_data_know_their_states():
     options = {"cutoff": 3.0, "species": (1, 8), "reference_energies": (0.0, 0.0)}
     assert compute_statistics([water(), water(charge=-1)], **options).states == ((-1, 1), (0, 1))
     assert data_hash([water(charge=-1)]) != data_hash([water()])
+    assert data_hash([water(charge=-1.0)]) == data_hash([water(charge=np.int64(-1), spin=1)])
+    assert data_hash([water(charge=0)]) == data_hash([water()])
     assert data_hash([water(name="a")]) == data_hash([water()])
