@@ -90,12 +90,18 @@ def _stack(terms: dict[int, Array], size: int, like: Array) -> Array:
     return jnp.stack([terms.get(n, zero) for n in range(size)], axis=1)
 
 
-def _plain_g(table: Couplings, x: Array, y: Array, w: Array) -> Array:
-    rows = {}
-    for p, (block, matrix) in enumerate(zip(table.blocks, _matrices(table, y), strict=True)):
-        sums = {}
+def _products(table: Couplings, x: Array, y: Array):
+    """For each path its block, and t[k] = sum_i M[k, i] x_i where it is not zero."""
+    for block, matrix in zip(table.blocks, _matrices(table, y), strict=True):
+        sums: dict[int, Array] = {}
         for (k, i), m in matrix.items():
             _add(sums, k, m * x[:, block[0] + i])
+        yield block, sums
+
+
+def _plain_g(table: Couplings, x: Array, y: Array, w: Array) -> Array:
+    rows = {}
+    for p, (block, sums) in enumerate(_products(table, x, y)):
         for k, value in sums.items():
             _add(rows, block[2] + k * block[6], value * w[:, p])
     return _stack(rows, table.n_g, x[:, 0])
@@ -114,10 +120,7 @@ def _plain_x(table: Couplings, g: Array, y: Array, w: Array) -> Array:
 
 def _plain_w(table: Couplings, g: Array, x: Array, y: Array) -> Array:
     rows = {}
-    for p, (block, matrix) in enumerate(zip(table.blocks, _matrices(table, y), strict=True)):
-        sums = {}
-        for (k, i), m in matrix.items():
-            _add(sums, k, m * x[:, block[0] + i])
+    for p, (block, sums) in enumerate(_products(table, x, y)):
         for k, value in sums.items():
             _add(rows, p, value * g[:, block[2] + k * block[6]])
     return _stack(rows, table.n_paths, x[:, 0])
