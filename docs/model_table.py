@@ -56,7 +56,7 @@ def draw(path: Path) -> None:
         if row["300 K force"] < best:
             best = row["300 K force"]
             front.append(row)
-    with plt.rc_context(STYLE):
+    with plt.rc_context({**STYLE, "svg.hashsalt": "models"}):
         figure, axes = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
         x, y = "acac", "300 K force"
         axes.plot([row[x] for row in front], [row[y] for row in front], color="0.8", zorder=1)

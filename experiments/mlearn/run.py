@@ -33,6 +33,8 @@ def main() -> None:
     options = parser.parse_args()
     for element in options.elements:
         files = [options.data.resolve() / f"{element}_{part}.xyz" for part in ("train", "test")]
+        if absent := [path for path in files if not path.is_file()]:
+            parser.error(f"--data must name the folder of mlearn, found no {absent[0]}")
         study = Study(HERE, options.runs, {"": files[1]}, ERRORS)
         for kind, seed in ((kind, seed) for kind in options.kinds for seed in options.seeds):
             sets = {

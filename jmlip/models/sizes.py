@@ -10,7 +10,7 @@
 | nequip         | 3 layers, 32, l=1 | 4 layers, 32, l=2   | 5 layers, 64, l=3       |
 | allegro        | 1 layer, 32, l=2  | 2 layers, 32, l=2   | 3 layers, 64, l=3       |
 
-S trains in minutes on two cores, M in an hour, L wants a GPU. Cutoffs stay the model's own.
+S trains in minutes on two cores, L wants a GPU. Cutoffs stay the model's own.
 """
 
 from collections.abc import Mapping

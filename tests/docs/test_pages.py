@@ -123,10 +123,19 @@ def exists(name: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_tables_of_options_are_those_of_the_code(page):
-    specification = importlib.util.spec_from_file_location(
-        "config_tables", ROOT / "docs" / "config_tables.py"
-    )
-    tables = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(tables)
+    tables = script("config_tables")
     text = page.read_text(encoding="utf-8")
     assert tables.render(text) == text, "run python docs/config_tables.py"
+
+
+def test_the_table_of_models_is_that_of_the_results():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert script("model_table").table() in text, "run python docs/model_table.py"
+
+
+def script(name: str):
+    """A script of the folder `docs` as a module."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
