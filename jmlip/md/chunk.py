@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jmlip.core.types import AtomVectors
+from jmlip.graphs.device_neighbors import Cell
 from jmlip.md.integrators import Integrator
 from jmlip.md.state import (
     EXPLODED,
@@ -24,6 +25,7 @@ from jmlip.md.state import (
     MDState,
     kinetic_energy,
     temperature_K,
+    with_neighbors,
 )
 
 
@@ -33,6 +35,7 @@ class Record(NamedTuple):
     positions: AtomVectors
     velocities: AtomVectors
     forces: AtomVectors
+    cell: Cell
     potential: Float[Array, ""]
     kinetic: Float[Array, ""]
     bath: Float[Array, ""]
@@ -49,6 +52,7 @@ def make_record(integrator: Integrator, state: MDState) -> Record:
         dynamics.position,
         dynamics.momentum / dynamics.mass,
         dynamics.force,
+        state.cell,
         state.energy,
         kinetic_energy(state.dynamics),
         integrator.bath_energy(state),
@@ -91,14 +95,14 @@ def make_guarded(step: Callable[[MDState], MDState]) -> Callable[[MDState], MDSt
     def guarded(state):
         after = step(state)
         status = _failures(state, after)
-        kept = jax.tree.map(
-            functools.partial(_choose, status == 0),
-            after._replace(neighbors=None),
-            state._replace(neighbors=None),
-        )
-        return kept._replace(neighbors=after.neighbors, status=status)
+        kept = jax.tree.map(functools.partial(_choose, status == 0), _bare(after), _bare(state))
+        return with_neighbors(kept, after.neighbors)._replace(status=status)
 
     return guarded
+
+
+def _bare(state: MDState) -> MDState:
+    return with_neighbors(state, (None,) * len(state.levels))
 
 
 def _choose(good: Array, new: Array, old: Array) -> Array:
@@ -115,7 +119,7 @@ def _failures(before: MDState, after: MDState) -> Array:
     finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
     moved = jnp.abs(new.position - old.position).max() > MAX_DISPLACEMENT
     hot = temperature_K(kinetic_energy(new), len(new.position)) > MAX_TEMPERATURE_K
-    overflow = after.neighbors.status != 0
+    overflow = jnp.any(jnp.stack([neighbors.status != 0 for neighbors in after.neighbors]))
     bits = ((overflow, OVERFLOW), (~finite, NOT_FINITE), (finite & (moved | hot), EXPLODED))
     return sum((_bit(flag, value) for flag, value in bits), start=jnp.uint8(0))
 

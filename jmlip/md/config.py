@@ -14,19 +14,19 @@ _ONLY_FOR = {
     "tau_fs": ("nose-hoover", "csvr"),
     "chain_length": ("nose-hoover",),
 }
-_LEAST = {"n_steps": 0, "temperature_K": 0, "every": 1, "seed": 0, "chain_length": 2}
+_LEAST = {"n_steps": 0, "temperature_K": 0, "every": 1, "seed": 0, "chain_length": 2, "n_inner": 1}
 _MOST = 2**31 - 1
 """Steps are counted in 32 bits on the device."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MDConfig:
-    """A run of molecular dynamics at fixed cell.
+    """A run of molecular dynamics.
 
     Args:
         ensemble: "nve", or a canonical ensemble by "langevin" (BAOAB), "nose-hoover" (chain) or
             "csvr" (stochastic velocity rescaling).
-        timestep_fs: time step.
+        timestep_fs: time step; with an inner potential, the outer one.
         n_steps: steps from the start of the trajectory; a restart may ask for more.
         temperature_K: temperature of the thermostat. In NVE: of the velocities drawn at the start;
             leave it out to keep the velocities that the start structure brings.
@@ -35,6 +35,7 @@ class MDConfig:
         friction_per_ps: Langevin friction; 10 where it is not given.
         tau_fs: relaxation time of "nose-hoover" and "csvr"; 100 where it is not given.
         chain_length: thermostats in the Nose-Hoover chain; 3 where it is not given.
+        n_inner: steps of the inner potential in each time step; only, and always, with one.
         dtype: precision of positions, momenta and forces.
         skin: neighbors are listed up to cutoff + skin, angstrom.
         chunk_seconds: time between writes of trajectory and checkpoint; no influence on results.
@@ -52,6 +53,7 @@ class MDConfig:
     friction_per_ps: float | None = None
     tau_fs: float | None = None
     chain_length: int | None = None
+    n_inner: int | None = None
     dtype: Literal["float32", "float64"] = "float32"
     skin: float = 0.5
     chunk_seconds: float = 5.0
@@ -71,6 +73,11 @@ class MDConfig:
             _require_positive("temperature_K", self.temperature_K)
         for name, least in _LEAST.items():
             _require_between(name, getattr(self, name), least)
+
+    @property
+    def cell_moves(self) -> bool:
+        """Whether the cell is a dynamical variable."""
+        return self.ensemble == "npt"
 
     @property
     def dt(self) -> float:

@@ -1,4 +1,4 @@
-"""The potential as dynamics sees it: positions and a neighbor list in, forces and energy out."""
+"""The potential as dynamics sees it: positions, cell, neighbor list in, forces and energy out."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import numpy as np
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors
 from jmlip.graphs import device_neighbors
-from jmlip.graphs.device_neighbors import DeviceNeighbors
+from jmlip.graphs.device_neighbors import Cell, DeviceNeighbors
 from jmlip.md.state import Evaluation, ForceFn
 from jmlip.potentials.evaluate import evaluate
 from jmlip.potentials.potential import Potential
@@ -16,7 +16,7 @@ from jmlip.potentials.potential import Potential
 def make_force_fn(
     potential: Potential, structure: Structure, *, dtype: str, skin: float | None
 ) -> ForceFn:
-    """Energy, forces and virial of a structure's atoms in its cell, as a function of positions.
+    """Energy, forces and virial of a structure's atoms, as a function of positions and cell.
 
     The neighbor list is renewed inside, before the forces are evaluated, whenever an atom has moved
     more than half the skin; so no pair within the cutoff is ever missed. One evaluation gives
@@ -24,7 +24,7 @@ def make_force_fn(
 
     Args:
         potential: its parameters are cast to `dtype`.
-        structure: species, cell and periodicity; its positions do not matter.
+        structure: species and periodicity; its positions and cell do not matter.
         dtype: "float32" or "float64" (under `jax.enable_x64`).
         skin: angstrom; None where lists are always fresh, which saves compiling their renewal.
 
@@ -32,11 +32,11 @@ def make_force_fn(
         PotentialError: the structure holds an element that the potential does not know.
     """
     species = jnp.asarray(potential.species_index(structure))
-    cell, pbc = jnp.asarray(structure.cell, dtype), _pbc(structure)
+    pbc = _pbc(structure)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), potential.params)
     n_atoms, state = structure.n_atoms, potential.state_index(structure)
 
-    def force_fn(positions, neighbors):
+    def force_fn(positions, cell, neighbors):
         if skin is not None:
             neighbors = device_neighbors.update(
                 positions, cell, neighbors, pbc=pbc, cutoff=potential.cutoff, skin=skin
@@ -51,12 +51,12 @@ def make_force_fn(
 
 
 def allocate_neighbors(
-    potential: Potential, structure: Structure, positions: AtomVectors, *, skin: float
+    potential: Potential, structure: Structure, positions: AtomVectors, cell: Cell, *, skin: float
 ) -> DeviceNeighbors:
-    """A neighbor list for these positions, with a quarter more slots than they need."""
+    """A neighbor list for these positions and cell, with a quarter more slots than they need."""
     return device_neighbors.allocate(
         positions,
-        jnp.asarray(structure.cell, positions.dtype),
+        cell,
         _pbc(structure),
         cutoff=potential.cutoff,
         skin=skin,

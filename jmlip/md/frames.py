@@ -25,29 +25,37 @@ def make_frames(
     Energies are small on the device, relative to isolated atoms; the references join them here.
     """
     arrays: list[Any] = [np.asarray(leaf)[: len(steps)] for leaf in records]
-    positions, velocities, forces, *sums = arrays
+    positions, velocities, forces, cell, *sums = arrays
+    if not config.cell_moves:  # exact, not as rounded on the device
+        cell = np.broadcast_to(structure.cell, cell.shape)
     interaction, kinetic, bath, virial = (array.astype(np.float64) for array in sums)
     potential = interaction + reference_energy
     has_volume = structure.is_periodic
+    volume = np.abs(np.linalg.det(cell.astype(np.float64)))
     return Frames(
         step=steps,
         time_fs=steps * config.timestep_fs,
         positions=positions,
         velocities=velocities,
         forces=forces,
+        cell=cell,
         potential_energy=potential,
         kinetic_energy=kinetic,
         conserved_energy=potential + kinetic + bath,
         temperature_K=temperature_K(kinetic, structure.n_atoms),
-        pressure_GPa=pressure(kinetic, virial, structure.volume) / GPA if has_volume else None,
+        pressure_GPa=pressure(kinetic, virial, volume) / GPA if has_volume else None,
     )
 
 
-def structure_of(state: MDState, structure: Structure, *, reference_energy: float) -> Structure:
+def structure_of(
+    state: MDState, structure: Structure, *, config: MDConfig, reference_energy: float
+) -> Structure:
     """The structure as it is in a state, with energy, forces and velocities."""
     dynamics = state.dynamics
+    cell = np.asarray(state.cell) if config.cell_moves else structure.cell
     return structure.replace(
         positions=np.asarray(dynamics.position),
+        cell=cell,
         velocities=np.asarray(dynamics.momentum / dynamics.mass),
         forces=np.asarray(dynamics.force),
         energy=float(state.energy) + reference_energy,

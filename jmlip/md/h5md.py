@@ -106,8 +106,7 @@ def _series(frames: Frames, structure: Structure) -> dict[str, np.ndarray]:
         array = getattr(frames, field)
         values[f"{_TRAJECTORY}/{name}/value"] = (array * factor).astype(array.dtype)
     if structure.pbc.any():
-        shape = (len(frames.step), 3, 3)
-        values[f"{_TRAJECTORY}/box/edges/value"] = np.broadcast_to(structure.cell, shape)
+        values[f"{_TRAJECTORY}/box/edges/value"] = frames.cell
     observables = {name: getattr(frames, name) for name in OBSERVABLES}
     values |= {f"observables/{k}/value": v for k, v in observables.items() if v is not None}
     return values

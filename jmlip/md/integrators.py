@@ -3,10 +3,14 @@
 Each step is a product of the operators of Tuckerman's splitting: B `momentum_step`, A
 `position_step`, O `stochastic_step`, and the chain of `nose_hoover_chain`:
 
-    nve            B/2 A B/2
-    langevin       B/2 A/2 O A/2 B/2
-    nose-hoover    chain/2 (B/2 A B/2) chain/2
-    csvr           (B/2 A B/2) rescaling
+    nve                B/2 A B/2
+    langevin           B/2 A/2 O A/2 B/2
+    langevin, outside  O/2 (B/2 A B/2) O/2
+    nose-hoover        chain/2 (B/2 A B/2) chain/2
+    csvr               (B/2 A B/2) rescaling
+
+With forces in several levels, B/2 A B/2 is the step of r-RESPA (`propagator.py`): what stands
+inside goes with the innermost drift, the rest acts once in an outer step.
 
 Why the operators and not jax-md's finished integrators: those round the time step to float32, hide
 the potential energy of the step, renew the neighbor list one step late, and count 3 N degrees of
@@ -16,22 +20,29 @@ freedom although the center of mass rests; their CSVR also draws its two noises 
 and kinetic energy to the quantity that the exact dynamics conserves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax_md import simulate as jax_md_simulate
 from jaxtyping import Array, Float
 
 from jmlip.core.types import AtomVectors, Key
+from jmlip.graphs.device_neighbors import Cell
 from jmlip.md.config import MDConfig
-from jmlip.md.state import ForceFn, MDState, kinetic_energy, make_state, n_degrees_of_freedom
+from jmlip.md.propagator import (
+    Forces,
+    Scalar,
+    evaluate_all,
+    levels_of,
+    position_step,
+    propagate,
+    simulate,
+)
+from jmlip.md.state import MDState, kinetic_energy, make_state, n_degrees_of_freedom
 from jmlip.md.velocities import remove_center_of_mass_motion
 
-simulate: Any = jax_md_simulate  # type checkers do not see through its dataclasses
 Mass = Float[Array, "atoms 1"]
-Scalar = float | Float[Array, ""]
 
 # 2 substeps of 3 Suzuki-Yoshida weights: jax-md's defaults for the chain
 CHAIN_SUBSTEPS, SUZUKI_YOSHIDA_ORDER = 2, 3
@@ -40,74 +51,87 @@ CHAIN_SUBSTEPS, SUZUKI_YOSHIDA_ORDER = 2, 3
 class Integrator(NamedTuple):
     """An ensemble: how to start, how to go on, and the energy held by the bath.
 
-    `init(positions, momenta, mass, neighbors, key)`: angstrom, internal units, u, a list for these
-    positions, the thermostat's random numbers.
+    `init(positions, momenta, mass, cell, neighbors, key)`: angstrom, internal units, u, angstrom,
+    for each level of forces a list for these positions, the thermostat's random numbers.
     """
 
-    init: Callable[[AtomVectors, AtomVectors, Mass, Any, Key], MDState]
+    init: Callable[[AtomVectors, AtomVectors, Mass, Cell, Sequence[Any], Key], MDState]
     step: Callable[[MDState], MDState]
     bath_energy: Callable[[MDState], Array]
 
 
-def make_integrator(config: MDConfig, force_fn: ForceFn) -> Integrator:
+def make_integrator(config: MDConfig, forces: Forces) -> Integrator:
     """The integrator of a configuration."""
     dt, kT = config.dt, config.kT
     match config.ensemble:
         case "nve":
-            return make_nve(force_fn, dt=dt)
+            return make_nve(forces, dt=dt)
         case "langevin":
-            return make_langevin(force_fn, dt=dt, kT=kT, friction=config.friction)
+            return make_langevin(forces, dt=dt, kT=kT, friction=config.friction)
         case "nose-hoover":
             length = 3 if config.chain_length is None else config.chain_length
-            return make_nose_hoover(force_fn, dt=dt, kT=kT, tau=config.tau, chain_length=length)
+            return make_nose_hoover(forces, dt=dt, kT=kT, tau=config.tau, chain_length=length)
         case "csvr":
-            return make_csvr(force_fn, dt=dt, kT=kT, tau=config.tau)
+            return make_csvr(forces, dt=dt, kT=kT, tau=config.tau)
 
 
-def make_nve(force_fn: ForceFn, *, dt: Scalar) -> Integrator:
-    """Velocity Verlet at constant energy."""
+def make_nve(forces: Forces, *, dt: Scalar) -> Integrator:
+    """Velocity Verlet, or r-RESPA, at constant energy."""
+    levels = levels_of(forces)
 
-    def init(positions, momenta, mass, neighbors, key):
+    def init(positions, momenta, mass, cell, neighbors, key):
         del key
-        evaluation = force_fn(positions, neighbors)
-        return make_state(
-            simulate.NVEState(positions, momenta, evaluation.forces, mass), evaluation
-        )
+        dynamics = simulate.NVEState(positions, momenta, positions, mass)
+        return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def step(state):
-        return _count(_velocity_verlet(state, force_fn, dt))
+        return _count(propagate(state, levels, dt))
 
     return Integrator(init, step, lambda state: jnp.zeros_like(state.heat))
 
 
-def make_langevin(force_fn: ForceFn, *, dt: Scalar, kT: Scalar, friction: Scalar) -> Integrator:
+def make_langevin(
+    forces: Forces, *, dt: Scalar, kT: Scalar, friction: Scalar, outside: bool = False
+) -> Integrator:
     """Langevin dynamics by the BAOAB splitting, the center of mass held at rest.
 
     The noise is projected onto zero total momentum; friction and noise then leave the canonical
     distribution of the 3 N - 3 remaining degrees of freedom invariant.
 
+    Args:
+        forces: one force function, or levels.
+        dt: time step, of the first level.
+        kT: eV.
+        friction: 1 / (internal time unit).
+        outside: friction and noise half before, half after the step (OBABO), instead of with every
+            innermost drift, where they damp resonances.
+
     References:
         Leimkuhler, Matthews, Appl. Math. Res. Express 2013, 34.
     """
+    levels = levels_of(forces)
 
-    def init(positions, momenta, mass, neighbors, key):
-        evaluation = force_fn(positions, neighbors)
-        dynamics = simulate.NVTLangevinState(positions, momenta, evaluation.forces, mass, key)
-        return make_state(dynamics, evaluation)
+    def init(positions, momenta, mass, cell, neighbors, key):
+        dynamics = simulate.NVTLangevinState(positions, momenta, positions, mass, key)
+        return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
+
+    def thermostat(state, dt):
+        return _heated(_apply(_centered_stochastic_step, state, dt, kT, friction), state)
+
+    def drift(state, dt):
+        return position_step(thermostat(position_step(state, 0.5 * dt), dt), 0.5 * dt)
 
     def step(state):
-        state = _apply(simulate.momentum_step, state, 0.5 * dt)
-        state = _apply(simulate.position_step, state, _shift, 0.5 * dt)
-        state = _heated(_apply(_centered_stochastic_step, state, dt, kT, friction), state)
-        state = _apply(simulate.position_step, state, _shift, 0.5 * dt)
-        state = _evaluate(state, force_fn)
-        return _count(_apply(simulate.momentum_step, state, 0.5 * dt))
+        if not outside:
+            return _count(propagate(state, levels, dt, drift))
+        state = propagate(thermostat(state, 0.5 * dt), levels, dt)
+        return _count(thermostat(state, 0.5 * dt))
 
     return Integrator(init, step, lambda state: -state.heat)
 
 
 def make_nose_hoover(
-    force_fn: ForceFn, *, dt: Scalar, kT: Scalar, tau: Scalar, chain_length: int = 3
+    forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar, chain_length: int = 3
 ) -> Integrator:
     """A Nose-Hoover chain on the 3 N - 3 degrees of freedom.
 
@@ -117,15 +141,16 @@ def make_nose_hoover(
     References:
         Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996).
     """
+    levels = levels_of(forces)
     chain = simulate.nose_hoover_chain(dt, chain_length, CHAIN_SUBSTEPS, SUZUKI_YOSHIDA_ORDER, tau)
 
-    def init(positions, momenta, mass, neighbors, key):
+    def init(positions, momenta, mass, cell, neighbors, key):
         del key
-        evaluation = force_fn(positions, neighbors)
-        dynamics = simulate.NVTNoseHooverState(positions, momenta, evaluation.forces, mass, None)
+        dynamics = simulate.NVTNoseHooverState(positions, momenta, positions, mass, None)
         bath = chain.initialize(n_degrees_of_freedom(len(positions)), kinetic_energy(dynamics), kT)
         bath = jax.tree.map(lambda leaf: jnp.asarray(leaf, positions.dtype), bath)
-        return make_state(dynamics.set(chain=chain.update_mass(bath, kT)), evaluation)
+        dynamics = dynamics.set(chain=chain.update_mass(bath, kT))
+        return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def half_step(dynamics):
         bath = dynamics.chain.set(kinetic_energy=kinetic_energy(dynamics))
@@ -133,7 +158,7 @@ def make_nose_hoover(
         return dynamics.set(momentum=momentum, chain=bath)
 
     def step(state):
-        state = _velocity_verlet(_apply(half_step, state), force_fn, dt)
+        state = propagate(_apply(half_step, state), levels, dt)
         return _count(_apply(half_step, state))
 
     def bath_energy(state):
@@ -144,17 +169,17 @@ def make_nose_hoover(
     return Integrator(init, step, bath_energy)
 
 
-def make_csvr(force_fn: ForceFn, *, dt: Scalar, kT: Scalar, tau: Scalar) -> Integrator:
+def make_csvr(forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar) -> Integrator:
     """Canonical sampling through stochastic rescaling of all velocities by one factor.
 
     References:
         Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007), equations A7 and A8.
     """
+    levels = levels_of(forces)
 
-    def init(positions, momenta, mass, neighbors, key):
-        evaluation = force_fn(positions, neighbors)
-        dynamics = simulate.NVTLangevinState(positions, momenta, evaluation.forces, mass, key)
-        return make_state(dynamics, evaluation)
+    def init(positions, momenta, mass, cell, neighbors, key):
+        dynamics = simulate.NVTLangevinState(positions, momenta, positions, mass, key)
+        return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def rescale(dynamics):
         n_free = n_degrees_of_freedom(len(dynamics.position))
@@ -164,7 +189,7 @@ def make_csvr(force_fn: ForceFn, *, dt: Scalar, kT: Scalar, tau: Scalar) -> Inte
         return dynamics.set(momentum=factor * dynamics.momentum, rng=key)
 
     def step(state):
-        state = _velocity_verlet(state, force_fn, dt)
+        state = propagate(state, levels, dt)
         return _count(_heated(_apply(rescale, state), state))
 
     return Integrator(init, step, lambda state: -state.heat)
@@ -182,23 +207,6 @@ def _rescaling(kinetic: Array, n_free: int, kT: Scalar, *, decay: Array, key: Ke
     return jnp.where(amplitude < 0.0, -factor, factor)
 
 
-def _velocity_verlet(state: MDState, force_fn: ForceFn, dt: Scalar) -> MDState:
-    state = _apply(simulate.momentum_step, state, 0.5 * dt)
-    state = _apply(simulate.position_step, state, _shift, dt)
-    state = _evaluate(state, force_fn)
-    return _apply(simulate.momentum_step, state, 0.5 * dt)
-
-
-def _evaluate(state: MDState, force_fn: ForceFn) -> MDState:
-    evaluation = force_fn(state.dynamics.position, state.neighbors)
-    return state._replace(
-        dynamics=state.dynamics.set(force=evaluation.forces),
-        energy=evaluation.energy,
-        virial=evaluation.virial,
-        neighbors=evaluation.neighbors,
-    )
-
-
 def _apply(operator: Callable, state: MDState, *arguments: Any) -> MDState:
     return state._replace(dynamics=operator(state.dynamics, *arguments))
 
@@ -212,10 +220,6 @@ def _heated(after: MDState, before: MDState) -> MDState:
     return after._replace(
         heat=before.heat + kinetic_energy(after.dynamics) - kinetic_energy(before.dynamics)
     )
-
-
-def _shift(positions: AtomVectors, displacement: AtomVectors) -> AtomVectors:
-    return positions + displacement
 
 
 def _count(state: MDState) -> MDState:

@@ -6,6 +6,7 @@ any moment one whole checkpoint is there.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from jmlip.md.state import MDState
 from jmlip.md.velocities import masses
 from jmlip.potentials.potential import Potential
 
-FORMAT = 1
+FORMAT = 2
 _FREE_TO_CHANGE = ("n_steps", "chunk_seconds")
 
 
@@ -45,16 +46,13 @@ def restart_directory(trajectory: Path) -> Path:
     return trajectory.with_name(trajectory.name + ".restart")
 
 
-def identify(potential: Potential, structure: Structure, config: MDConfig) -> dict[str, str]:
+def identify(
+    potentials: Sequence[Potential], structure: Structure, config: MDConfig
+) -> dict[str, str]:
     """Hashes of what a run is made of, by the names a user knows them under."""
     fixed = {k: value for k, value in to_dict(config).items() if k not in _FREE_TO_CHANGE}
     return {
-        "potential": _hash(
-            jax.tree.leaves(potential.params),
-            potential.kind,
-            potential.model.config,
-            potential.reference_energies,
-        ),
+        "potential": " ".join(_hash_of_potential(potential) for potential in potentials),
         "start structure": _hash(
             [structure.species, structure.positions, structure.cell, structure.pbc]
             + [masses(structure)]
@@ -136,6 +134,15 @@ def _with_keys(state: MDState, like: MDState) -> MDState:
 
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _hash_of_potential(potential: Potential) -> str:
+    return _hash(
+        jax.tree.leaves(potential.params),
+        potential.kind,
+        potential.model.config,
+        potential.reference_energies,
+    )
 
 
 def _hash(arrays: list, *others: Any) -> str:

@@ -14,14 +14,22 @@ from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors
 from jmlip.data.ase_bridge import require_free
 from jmlip.graphs.batching import make_frame
+from jmlip.graphs.device_neighbors import Cell, DeviceNeighbors
 from jmlip.md import forces
 from jmlip.md.approach import Approach, closest_approach
 from jmlip.md.chunk import AdvanceFn, Record, make_advance, make_record
 from jmlip.md.config import MDConfig
 from jmlip.md.frames import make_frames
 from jmlip.md.integrators import make_integrator
+from jmlip.md.propagator import Level
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
-from jmlip.md.state import EXPLODED, MAX_DISPLACEMENT, MAX_TEMPERATURE_K, OVERFLOW
+from jmlip.md.state import (
+    EXPLODED,
+    MAX_DISPLACEMENT,
+    MAX_TEMPERATURE_K,
+    OVERFLOW,
+    with_neighbors,
+)
 from jmlip.md.trajectory import open_trajectory
 from jmlip.md.velocities import initial_momenta, masses
 from jmlip.potentials.potential import Potential
@@ -45,14 +53,20 @@ class Run:
         structure: species, cell and where to start.
         config: what to do.
         out: the trajectory.
+        inner: a cheaper potential for `config.n_inner` steps in each time step, if any.
     """
 
-    def __init__(self, potential: Potential, structure: Structure, config: MDConfig, out: Path):
+    def __init__(
+        self,
+        potential: Potential,
+        structure: Structure,
+        config: MDConfig,
+        out: Path,
+        inner: Potential | None = None,
+    ):
         self.potential, self.structure, self.config, self.out = potential, structure, config, out
-        first, later = (
-            forces.make_force_fn(potential, structure, dtype=config.dtype, skin=skin)
-            for skin in (None, config.skin)
-        )
+        self._potentials = (potential,) if inner is None else (potential, inner)
+        first, later = (self._levels(skin) for skin in (None, config.skin))
         self._init = make_integrator(config, first).init
         self.integrator = make_integrator(config, later)
         self.reference_energy = forces.reference_energy(potential, structure)
@@ -62,7 +76,7 @@ class Run:
         self.n_steps_made = 0
         self.n_compilations = 0
         self.seconds = 0.0
-        self._identity = identify(potential, structure, config)
+        self._identity = identify(self._potentials, structure, config)
         self._mark: int | None = None
         self._compiled: AdvanceFn | None = None
         self._pace = FIRST_CHUNK
@@ -137,7 +151,7 @@ class Run:
         status = int(state.status)
         self.state = state._replace(status=jnp.zeros_like(state.status))
         if status not in (0, OVERFLOW):
-            self._renew(self.state.dynamics.position)  # the list may be of the failed positions
+            self._renew_all()  # the lists may be of the failed positions
         every = self.config.every
         self._write(records, every * np.arange(start // every + 1, self.step // every + 1))
         self._save()
@@ -146,8 +160,7 @@ class Run:
         self.seconds += perf_counter() - began
         self._pace = max(1, int(self.config.chunk_seconds * n_steps / (computed - began)))
         if status == OVERFLOW:
-            # made for the positions at which the list overflowed: those of the next step
-            self._renew(self.state.neighbors.reference_positions)
+            self._renew_full()
         elif status:
             raise DivergenceError(self._explain(status))
 
@@ -156,10 +169,26 @@ class Run:
         momenta = initial_momenta(self.structure, self.config, key=velocity_key)
         mass = jnp.asarray(masses(self.structure), self.config.dtype)
         positions = jnp.asarray(self.structure.positions, self.config.dtype)
-        neighbors = forces.allocate_neighbors(
-            self.potential, self.structure, positions, skin=self.config.skin
+        cell = jnp.asarray(self.structure.cell, self.config.dtype)
+        neighbors = tuple(self._allocate(p, positions, cell) for p in self._potentials)
+        return positions, momenta, mass, cell, neighbors, thermostat_key
+
+    def _levels(self, skin: float | None) -> tuple[Level, ...]:
+        """The potential, less the inner one where that goes on in smaller steps."""
+        functions = [
+            forces.make_force_fn(potential, self.structure, dtype=self.config.dtype, skin=skin)
+            for potential in self._potentials
+        ]
+        if len(functions) == 1:
+            return (Level(functions[0]),)
+        return Level(functions[0], n=self.config.n_inner or 1, whole=True), Level(functions[1])
+
+    def _allocate(
+        self, potential: Potential, positions: AtomVectors, cell: Cell
+    ) -> DeviceNeighbors:
+        return forces.allocate_neighbors(
+            potential, self.structure, positions, cell, skin=self.config.skin
         )
-        return positions, momenta, mass, neighbors, thermostat_key
 
     def _open(self) -> None:
         self._writer = open_trajectory(self.out, self.structure, mark=self._mark)
@@ -184,11 +213,19 @@ class Run:
         frame_bytes = 9 * self.structure.n_atoms * np.dtype(self.config.dtype).itemsize
         return max(1, min(FRAMES_PER_CHUNK, BYTES_PER_CHUNK // frame_bytes))
 
-    def _renew(self, positions: AtomVectors) -> None:
-        neighbors = forces.allocate_neighbors(
-            self.potential, self.structure, positions, skin=self.config.skin
-        )
-        self.state, self._compiled = self.state._replace(neighbors=neighbors), None
+    def _renew_all(self) -> None:
+        state = self.state
+        self._exchange([(state.dynamics.position, state.cell)] * len(self._potentials))
+
+    def _renew_full(self) -> None:
+        """Larger lists, for the positions at which one overflowed: those of the next step."""
+        lists = self.state.neighbors
+        self._exchange([(each.reference_positions, each.reference_cell) for each in lists])
+
+    def _exchange(self, places: list[tuple[AtomVectors, Cell]]) -> None:
+        pairs = zip(self._potentials, places, strict=True)
+        lists = [self._allocate(potential, *place) for potential, place in pairs]
+        self.state, self._compiled = with_neighbors(self.state, lists), None
 
     def _write(self, records: Record, steps: np.ndarray) -> None:
         if len(steps) == 0:

@@ -81,6 +81,7 @@ def simulate(
     config: MDConfig,
     out: str | Path,
     *,
+    inner: Potential | None = None,
     restart: bool = False,
     progress: bool = True,
 ) -> MDResult:
@@ -92,6 +93,9 @@ def simulate(
         config: ensemble, time step, length, precision.
         out: trajectory, extended XYZ (.xyz, .extxyz) or H5MD (.h5md, .h5). Checkpoints go to the
             directory of this name with `.restart` appended.
+        inner: a cheaper potential for multiple time steps (r-RESPA): it makes `config.n_inner`
+            steps in each time step, the rest, `potential` less `inner`, acts once. Energies,
+            forces and pressures reported are those of `potential`.
         restart: take up the run of this trajectory at its last checkpoint; the numbers are those of
             a run without interruption. Where nothing was begun, begin.
         progress: show a bar, and the figures at the end, on standard error.
@@ -107,6 +111,7 @@ def simulate(
     """
     out = Path(out)
     require_known_suffix(out)
+    _require_both(inner, config.n_inner)
     _require_free(out, restart=restart)
     with (
         _only_run(restart_directory(out)),
@@ -114,7 +119,7 @@ def simulate(
         deferred_interrupts() as interrupt,
         progress_bar(config.n_steps, enabled=progress) as show,
     ):
-        run = Run(potential, structure, config, out)
+        run = Run(potential, structure, config, out, inner)
         run.take_up() if restart and has_checkpoint(out) else run.begin()
         while run.step < config.n_steps:
             show(run.step)
@@ -148,7 +153,12 @@ def _only_run(directory: Path) -> Iterator[None]:
 def _result(run: Run) -> MDResult:
     n_atoms = run.structure.n_atoms
     return MDResult(
-        structure=structure_of(run.state, run.structure, reference_energy=run.reference_energy),
+        structure=structure_of(
+            run.state,
+            run.structure,
+            config=run.config,
+            reference_energy=run.reference_energy,
+        ),
         trajectory=run.out,
         drift_meV_per_atom_ps=run.energy_line.slope / n_atoms / units.MEV,
         mean_temperature_K=run.temperature_line.mean,
@@ -158,6 +168,14 @@ def _result(run: Run) -> MDResult:
         n_compilations=run.n_compilations,
         timestep_fs=run.config.timestep_fs,
     )
+
+
+def _require_both(inner: Potential | None, n_inner: int | None) -> None:
+    if (inner is None) != (n_inner is None):
+        raise ConfigError(
+            "an inner potential and n_inner (--inner, --n-inner) go together: a potential for the "
+            "small steps, and how many of them there are in each time step; found only one."
+        )
 
 
 def _require_free(out: Path, *, restart: bool) -> None:

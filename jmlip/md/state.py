@@ -5,7 +5,9 @@ variables), so that jax-md's operators advance it; around it stands what one eva
 potential gave. Positions are never wrapped into the cell.
 """
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +16,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from jmlip.core import units
 from jmlip.core.types import AtomVectors
+from jmlip.graphs.device_neighbors import Cell
 
 OVERFLOW = 1
 """Status bit: the neighbor list does not hold all pairs any more; allocate a larger one."""
@@ -28,7 +31,7 @@ MAX_DISPLACEMENT = 0.5
 
 
 class Evaluation(NamedTuple):
-    """The potential at one set of positions, and the neighbor list that served."""
+    """A potential at one set of positions, and the neighbor list that served."""
 
     energy: Float[Array, ""]  # eV, relative to the isolated-atom references
     forces: AtomVectors  # eV / angstrom
@@ -36,8 +39,8 @@ class Evaluation(NamedTuple):
     neighbors: Any
 
 
-ForceFn = Callable[[AtomVectors, Any], Evaluation]
-"""From positions and a neighbor list, which is renewed first where that is due, to an evaluation.
+ForceFn = Callable[[AtomVectors, Cell, Any], Evaluation]
+"""From positions, cell and a neighbor list, renewed first where that is due, to an evaluation.
 
 A neighbor list is any pytree with a `status`, 0 as long as it holds all pairs.
 """
@@ -46,30 +49,47 @@ A neighbor list is any pytree with a `status`, 0 as long as it holds all pairs.
 class MDState(NamedTuple):
     """Everything the next step depends on."""
 
-    dynamics: Any  # simulate.NVEState, NVTLangevinState or NVTNoseHooverState
-    energy: Float[Array, ""]  # potential energy, eV
-    virial: Float[Array, "3 3"]  # eV
+    dynamics: Any  # a state of jax-md's kind; its force is that of all levels together
+    cell: Cell  # rows are lattice vectors, angstrom
+    levels: tuple[Evaluation, ...]  # slowest first; one, unless there are several time steps
     heat: Float[Array, ""]  # energy that a stochastic thermostat has put in so far, eV
-    neighbors: Any
     step: Int[Array, ""]
     status: UInt8[Array, ""]
 
+    @property
+    def energy(self) -> Float[Array, ""]:
+        """Potential energy, eV."""
+        return functools.reduce(operator.add, (level.energy for level in self.levels))
 
-def make_state(
-    dynamics: Any, evaluation: Evaluation, *, heat: float = 0.0, step: int = 0
-) -> MDState:
-    """A state in which every leaf has its final type, as loops demand."""
+    @property
+    def virial(self) -> Float[Array, "3 3"]:
+        """Sum over pairs of vector (x) dE/dvector, eV."""
+        return functools.reduce(operator.add, (level.virial for level in self.levels))
+
+    @property
+    def neighbors(self) -> tuple[Any, ...]:
+        """The neighbor list of every level."""
+        return tuple(level.neighbors for level in self.levels)
+
+
+def make_state(dynamics: Any, cell: Cell, levels: tuple[Evaluation, ...]) -> MDState:
+    """A first state, in which every leaf has its final type, as loops demand."""
     dtype = dynamics.position.dtype
     state = MDState(
-        dynamics,
-        evaluation.energy,
-        evaluation.virial,
-        jnp.asarray(heat, dtype),
-        evaluation.neighbors,
-        jnp.asarray(step, jnp.int32),
-        jnp.asarray(0, jnp.uint8),
+        dynamics.set(force=sum(level.forces for level in levels)),
+        jnp.asarray(cell, dtype),
+        levels,
+        heat=jnp.zeros((), dtype),
+        step=jnp.zeros((), jnp.int32),
+        status=jnp.zeros((), jnp.uint8),
     )
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)
+
+
+def with_neighbors(state: MDState, neighbors: Sequence[Any]) -> MDState:
+    """The state with other neighbor lists, one for every level."""
+    pairs = zip(state.levels, neighbors, strict=True)
+    return state._replace(levels=tuple(level._replace(neighbors=new) for level, new in pairs))
 
 
 def n_degrees_of_freedom(n_atoms: int) -> int:
@@ -88,6 +108,6 @@ def temperature_K(kinetic: Any, n_atoms: int) -> Any:
     return 2.0 * kinetic / (n_degrees_of_freedom(n_atoms) * units.KELVIN)
 
 
-def pressure(kinetic: Any, virial: Any, volume: float) -> Any:
+def pressure(kinetic: Any, virial: Any, volume: Any) -> Any:
     """Pressure (2 K - trace of the virial) / (3 V), eV / angstrom^3."""
     return (2.0 * kinetic - virial.trace(axis1=-2, axis2=-1)) / (3.0 * volume)

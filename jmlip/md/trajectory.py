@@ -22,6 +22,7 @@ class Frames(NamedTuple):
     positions: Float[np.ndarray, "frames atoms 3"]  # angstrom, never wrapped into the cell
     velocities: Float[np.ndarray, "frames atoms 3"]  # angstrom / (internal time unit)
     forces: Float[np.ndarray, "frames atoms 3"]  # eV / angstrom
+    cell: Float[np.ndarray, "frames 3 3"]  # rows are lattice vectors, angstrom
     potential_energy: Float[np.ndarray, " frames"]  # eV, references included
     kinetic_energy: Float[np.ndarray, " frames"]  # eV
     conserved_energy: Float[np.ndarray, " frames"]  # eV, with the energy held by the thermostat

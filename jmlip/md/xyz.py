@@ -60,6 +60,7 @@ class XYZWriter:
         info |= lasting(self._structure)
         return self._structure.replace(
             positions=frames.positions[k],
+            cell=frames.cell[k],
             velocities=frames.velocities[k],
             forces=frames.forces[k],
             energy=frames.potential_energy[k],

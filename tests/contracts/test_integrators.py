@@ -1,5 +1,6 @@
 """What every integrator must satisfy, on an analytic potential without rotational symmetry."""
 
+import functools
 from typing import NamedTuple
 
 import ase
@@ -15,6 +16,7 @@ from scipy import stats
 from jmlip.analysis.lines import log_log_slope
 from jmlip.core.structure import Structure
 from jmlip.md import integrators
+from jmlip.md.propagator import Level
 from jmlip.md.state import Evaluation, kinetic_energy, n_degrees_of_freedom
 from jmlip.md.velocities import masses, maxwell_boltzmann
 
@@ -31,23 +33,73 @@ class NoNeighbors(NamedTuple):
     status: jax.Array
 
 
+NO_NEIGHBORS = (NoNeighbors(jnp.zeros((), jnp.uint8)),)
+
+
 def energy(positions):
     vector = positions[:, None] - positions[None]
     squared = vector**2 @ STIFFNESS.astype(positions.dtype)
     return 0.25 * (squared + 0.5 * squared**2).sum()
 
 
-def force_fn(positions, neighbors):
+def force_fn(positions, cell, neighbors):
+    del cell
     value, gradient = jax.value_and_grad(energy)(positions)
     return Evaluation(value, -gradient, jnp.zeros((3, 3), positions.dtype), neighbors)
 
 
+def slow_energy(positions):
+    vector = positions[:, None] - positions[None]
+    return 0.01 * jnp.cos(1.3 * vector[..., 0] + 0.7 * vector[..., 1] * vector[..., 2]).sum()
+
+
+def whole_force_fn(positions, cell, neighbors):
+    value, gradient = jax.value_and_grad(lambda x: energy(x) + slow_energy(x))(positions)
+    return Evaluation(value, -gradient, jnp.zeros((3, 3), positions.dtype), neighbors)
+
+
+def slow_force_fn(positions, cell, neighbors):
+    value, gradient = jax.value_and_grad(slow_energy)(positions)
+    return Evaluation(value, -gradient, jnp.zeros((3, 3), positions.dtype), neighbors)
+
+
+def sum_force_fn(positions, cell, neighbors):
+    slow, fast = (f(positions, cell, neighbors) for f in (slow_force_fn, force_fn))
+    return fast._replace(energy=slow.energy + fast.energy, forces=slow.forces + fast.forces)
+
+
+RESPA = (Level(slow_force_fn, n=3), Level(force_fn))
+"""A potential less its smooth part, in three small steps."""
+
+
+def respa(make, **options):
+    """An integrator of two levels that starts from one list, as the others do."""
+    integrator = make(RESPA, **options)
+    init = lambda *arguments: integrator.init(*arguments[:4], 2 * arguments[4], arguments[5])
+    return integrator._replace(init=init)
+
+
+LANGEVIN, NOSE_HOOVER, CSVR = (
+    functools.partial(integrators.make_langevin, kT=KT, friction=1.0),
+    functools.partial(integrators.make_nose_hoover, kT=KT, tau=1.0),
+    functools.partial(integrators.make_csvr, kT=KT, tau=1.0),
+)
+OUTSIDE = functools.partial(LANGEVIN, outside=True)
 THERMOSTATS = {
-    "langevin": lambda dt: integrators.make_langevin(force_fn, dt=dt, kT=KT, friction=1.0),
-    "nose-hoover": lambda dt: integrators.make_nose_hoover(force_fn, dt=dt, kT=KT, tau=1.0),
-    "csvr": lambda dt: integrators.make_csvr(force_fn, dt=dt, kT=KT, tau=1.0),
+    "langevin": lambda dt: LANGEVIN(force_fn, dt=dt),
+    "langevin outside": lambda dt: OUTSIDE(force_fn, dt=dt),
+    "nose-hoover": lambda dt: NOSE_HOOVER(force_fn, dt=dt),
+    "csvr": lambda dt: CSVR(force_fn, dt=dt),
+    "respa langevin": lambda dt: respa(LANGEVIN, dt=dt),
+    "respa langevin outside": lambda dt: respa(OUTSIDE, dt=dt),
+    "respa nose-hoover": lambda dt: respa(NOSE_HOOVER, dt=dt),
+    "respa csvr": lambda dt: respa(CSVR, dt=dt),
 }
-ALL = {"nve": lambda dt: integrators.make_nve(force_fn, dt=dt), **THERMOSTATS}
+ALL = {
+    "nve": lambda dt: integrators.make_nve(force_fn, dt=dt),
+    "respa": lambda dt: respa(integrators.make_nve, dt=dt),
+    **THERMOSTATS,
+}
 
 
 def start(integrator, *, seed=0, scale=0.1):
@@ -55,7 +107,7 @@ def start(integrator, *, seed=0, scale=0.1):
     mass = jnp.asarray(MASSES)
     positions = scale * jax.random.normal(keys[0], (N_ATOMS, 3), mass.dtype)
     momenta = maxwell_boltzmann(mass, kT=KT, key=keys[1])
-    return integrator.init(positions, momenta, mass, NoNeighbors(jnp.zeros((), jnp.uint8)), keys[2])
+    return integrator.init(positions, momenta, mass, jnp.zeros((3, 3)), NO_NEIGHBORS, keys[2])
 
 
 def conserved(integrator, state):
@@ -98,8 +150,9 @@ def test_error_of_the_conserved_energy_is_of_second_order(name, x64):
     assert log_log_slope(steps, np.array([spread(dt) for dt in steps])) == pytest.approx(2, abs=0.1)
 
 
-def test_verlet_is_reversible(x64):
-    integrator = ALL["nve"](DT)
+@pytest.mark.parametrize("name", ["nve", "respa"])
+def test_constant_energy_is_reversible(name, x64):
+    integrator = ALL[name](DT)
     begin = start(integrator)
     end, _ = trajectory(integrator, begin, 200, lambda s: None)
     turned = end._replace(dynamics=end.dynamics.set(momentum=-end.dynamics.momentum))
@@ -138,7 +191,12 @@ def test_nose_hoover_equals_jax_md_but_for_the_degrees_of_freedom(x64):
     dt = 2.0**-5  # exact in float32, to which jax-md rounds it
     ours = integrators.make_nose_hoover(force_fn, dt=dt, kT=KT, tau=1.0, chain_length=3)
     init, apply = simulate.nvt_nose_hoover(
-        lambda r: force_fn(r, None).forces, lambda r, dr: r + dr, dt, KT, chain_length=3, tau=1.0
+        lambda r: force_fn(r, None, None).forces,
+        lambda r, dr: r + dr,
+        dt,
+        KT,
+        chain_length=3,
+        tau=1.0,
     )
     state = start(ours)
     dynamics = state.dynamics
@@ -175,7 +233,7 @@ def kinetic_samples(request):
         heated, _ = trajectory(hot, start(hot, seed=seed), N_HEATING, lambda s: None)
         before, key = heated.dynamics, jax.random.key(seed + N_REPLICAS)
         state = integrator.init(
-            before.position, before.momentum, before.mass, heated.neighbors, key
+            before.position, before.momentum, before.mass, heated.cell, heated.neighbors, key
         )
         state, _ = trajectory(integrator, state, N_EQUILIBRATION, lambda s: None)
         observe = lambda s: 0.5 * (s.dynamics.momentum**2 / s.dynamics.mass).sum(-1) / KT

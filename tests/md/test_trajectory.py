@@ -40,6 +40,7 @@ def frames(first, n, *, periodic=True):
     vectors = [rng.normal(size=(n, 3, 3)) for _ in range(3)]
     scalars = [rng.normal(size=n) for _ in range(4)]
     step = np.arange(first, first + n) * 10
+    vectors.append(np.tile(CELL, (n, 1, 1)))
     return Frames(step, 0.5 * step, *vectors, *scalars, rng.normal(size=n) if periodic else None)
 
 

@@ -54,9 +54,11 @@ def test_all_ways_to_forces_see_the_state(potential, tmp_path):
     assert abs(atoms.get_potential_energy() - neutral) > 1e-3
     with jax.enable_x64(True):
         positions = jax.numpy.asarray(POSITIONS)
-        neighbors = allocate_neighbors(potential, anion, positions, skin=0.0)
+        cell = jax.numpy.zeros((3, 3))
+        neighbors = allocate_neighbors(potential, anion, positions, cell, skin=0.0)
         forces = make_force_fn(potential, anion, dtype="float64", skin=None)
-        np.testing.assert_allclose(forces(positions, neighbors).forces, wanted.forces, atol=1e-10)
+        found = forces(positions, cell, neighbors).forces
+        np.testing.assert_allclose(found, wanted.forces, atol=1e-10)
     save_potential(potential, tmp_path / "saved")
     again = jmlip.load_potential(tmp_path / "saved").predict([anion], dtype="float64")[0]
     assert again.energy == wanted.energy
