@@ -1,4 +1,4 @@
-"""`jmlip md`: molecular dynamics at fixed cell, from a start structure to a trajectory."""
+"""`jmlip md`: molecular dynamics from a start structure to a trajectory."""
 
 import argparse
 from pathlib import Path
@@ -21,11 +21,15 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--ensemble",
         required=True,
-        choices=("nve", "langevin", "nose-hoover", "csvr"),
+        choices=("nve", "langevin", "nose-hoover", "csvr", "npt"),
         help="what is kept constant, and how",
     )
     parser.add_argument(
-        "--timestep-fs", type=kinds.positive(float), required=True, metavar="FS", help="time step"
+        "--timestep-fs",
+        type=kinds.positive(float),
+        required=True,
+        metavar="FS",
+        help="time step (with --inner: the outer one)",
     )
     parser.add_argument(
         "--steps",
@@ -66,13 +70,46 @@ def add_parser(subparsers) -> None:
         "--tau-fs",
         type=kinds.positive(float),
         metavar="FS",
-        help="relaxation time, nose-hoover and csvr only (default: 100)",
+        help="relaxation time, nose-hoover, csvr and npt only (default: 100)",
     )
+    _add_pressure(parser)
+    _add_time_steps(parser)
     kinds.add_dtype(parser, default="float32")
     parser.add_argument(
         "--restart", action="store_true", help="continue the trajectory from its checkpoint"
     )
     parser.set_defaults(run=run, resume_hint="continue with the same command and --restart")
+
+
+def _add_pressure(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("constant pressure (npt only)")
+    group.add_argument(
+        "--pressure-GPa", type=kinds.finite, metavar="P", help="external pressure; required"
+    )
+    group.add_argument(
+        "--tau-barostat-fs",
+        type=kinds.positive(float),
+        metavar="FS",
+        help="period of the cell (default: 1000)",
+    )
+    group.add_argument(
+        "--cell-motion",
+        choices=("isotropic", "anisotropic", "full"),
+        help="the cell scales, stretches along x, y, z, or takes any shape (default: isotropic)",
+    )
+
+
+def _add_time_steps(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("multiple time steps (r-RESPA)")
+    group.add_argument(
+        "--inner",
+        type=Path,
+        metavar="POTENTIAL",
+        help="cheaper potential for small steps; what POTENTIAL adds to it acts once a time step",
+    )
+    group.add_argument(
+        "--n-inner", type=kinds.positive(int), metavar="N", help="small steps in each time step"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -99,14 +136,27 @@ def run(options: argparse.Namespace) -> None:
         every=options.every,
         friction_per_ps=options.friction_per_ps,
         tau_fs=options.tau_fs,
+        pressure_GPa=options.pressure_GPa,
+        tau_barostat_fs=options.tau_barostat_fs,
+        cell_motion=options.cell_motion,
+        n_inner=options.n_inner,
         dtype=options.dtype,
     )
     use_compilation_cache()
     potential = load_potential(options.potential)
     mention_kernels(potential.model)
+    inner = None if options.inner is None else load_potential(options.inner)
     start = kinds.read_start(options)
     bar = sys.stderr.isatty()
-    result = simulate(potential, start, config, options.out, restart=options.restart, progress=bar)
+    result = simulate(
+        potential,
+        start,
+        config,
+        options.out,
+        inner=inner,
+        restart=options.restart,
+        progress=bar,
+    )
     if not bar:  # beside the bar, the figures are shown already
         print(result.summary())
     print(f"trajectory: {options.out}")

@@ -21,6 +21,11 @@ def not_negative(kind: type) -> Callable[[str], float]:
     return _bounded(kind, lambda value: value >= 0, "not negative")
 
 
+def finite(text: str) -> float:
+    """A number of either sign."""
+    return _bounded(float, lambda _: True, "a number")(text)
+
+
 def _bounded(kind: type, holds: Callable, words: str) -> Callable[[str], float]:
     name = {int: "a whole number", float: "a number"}[kind]
 

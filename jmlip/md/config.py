@@ -7,13 +7,25 @@ from typing import Literal
 from jmlip.core import units
 from jmlip.core.errors import ConfigError
 
-Ensemble = Literal["nve", "langevin", "nose-hoover", "csvr"]
+Ensemble = Literal["nve", "langevin", "nose-hoover", "csvr", "npt"]
 
 _ONLY_FOR = {
     "friction_per_ps": ("langevin",),
-    "tau_fs": ("nose-hoover", "csvr"),
-    "chain_length": ("nose-hoover",),
+    "tau_fs": ("nose-hoover", "csvr", "npt"),
+    "chain_length": ("nose-hoover", "npt"),
+    "pressure_GPa": ("npt",),
+    "tau_barostat_fs": ("npt",),
+    "cell_motion": ("npt",),
+    "n_inner": ("nve", "langevin", "nose-hoover", "csvr"),
 }
+_POSITIVE = (
+    "timestep_fs",
+    "friction_per_ps",
+    "tau_fs",
+    "tau_barostat_fs",
+    "skin",
+    "chunk_seconds",
+)
 _LEAST = {"n_steps": 0, "temperature_K": 0, "every": 1, "seed": 0, "chain_length": 2, "n_inner": 1}
 _MOST = 2**31 - 1
 """Steps are counted in 32 bits on the device."""
@@ -25,7 +37,8 @@ class MDConfig:
 
     Args:
         ensemble: "nve", or a canonical ensemble by "langevin" (BAOAB), "nose-hoover" (chain) or
-            "csvr" (stochastic velocity rescaling).
+            "csvr" (stochastic velocity rescaling), or constant temperature and pressure by "npt"
+            (Martyna-Tobias-Klein).
         timestep_fs: time step; with an inner potential, the outer one.
         n_steps: steps from the start of the trajectory; a restart may ask for more.
         temperature_K: temperature of the thermostat. In NVE: of the velocities drawn at the start;
@@ -33,8 +46,12 @@ class MDConfig:
         seed: fixes the velocities drawn and the noise of the thermostat.
         every: steps between frames of the trajectory.
         friction_per_ps: Langevin friction; 10 where it is not given.
-        tau_fs: relaxation time of "nose-hoover" and "csvr"; 100 where it is not given.
-        chain_length: thermostats in the Nose-Hoover chain; 3 where it is not given.
+        tau_fs: relaxation time of "nose-hoover", "csvr" and "npt"; 100 where it is not given.
+        chain_length: thermostats in a Nose-Hoover chain; 3 where it is not given.
+        pressure_GPa: external pressure, positive where it compresses; "npt" needs it.
+        tau_barostat_fs: period of the cell in "npt"; 1000 where it is not given.
+        cell_motion: what the cell may do in "npt": scale, "isotropic", as where it is not given;
+            stretch along x, y, z, "anisotropic"; take any shape, "full".
         n_inner: steps of the inner potential in each time step; only, and always, with one.
         dtype: precision of positions, momenta and forces.
         skin: neighbors are listed up to cutoff + skin, angstrom.
@@ -53,6 +70,9 @@ class MDConfig:
     friction_per_ps: float | None = None
     tau_fs: float | None = None
     chain_length: int | None = None
+    pressure_GPa: float | None = None
+    tau_barostat_fs: float | None = None
+    cell_motion: Literal["isotropic", "anisotropic", "full"] | None = None
     n_inner: int | None = None
     dtype: Literal["float32", "float64"] = "float32"
     skin: float = 0.5
@@ -67,12 +87,38 @@ class MDConfig:
                 )
         if self.ensemble != "nve" and self.temperature_K is None:
             raise ConfigError(f"ensemble {self.ensemble!r} needs temperature_K (--temperature-K).")
-        for name in ("timestep_fs", "friction_per_ps", "tau_fs", "skin", "chunk_seconds"):
+        if self.ensemble == "npt" and not math.isfinite(self._pressure_GPa):
+            raise ConfigError(
+                f"ensemble 'npt' needs a finite pressure_GPa (--pressure-GPa), found "
+                f"{self.pressure_GPa}."
+            )
+        for name in (
+            "timestep_fs",
+            "tau_barostat_fs",
+            "friction_per_ps",
+            "tau_fs",
+            "skin",
+            "chunk_seconds",
+        ):
             _require_positive(name, getattr(self, name))
         if self.ensemble != "nve":
             _require_positive("temperature_K", self.temperature_K)
         for name, least in _LEAST.items():
             _require_between(name, getattr(self, name), least)
+
+    @property
+    def _pressure_GPa(self) -> float:
+        return float("nan") if self.pressure_GPa is None else self.pressure_GPa
+
+    @property
+    def pressure(self) -> float:
+        """External pressure, eV / angstrom^3."""
+        return self._pressure_GPa * units.GPA
+
+    @property
+    def tau_barostat(self) -> float:
+        """Period of the cell in internal units."""
+        return (1000.0 if self.tau_barostat_fs is None else self.tau_barostat_fs) * units.FS
 
     @property
     def cell_moves(self) -> bool:

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 
 from jmlip.core.types import AtomVectors, Key
 from jmlip.graphs.device_neighbors import Cell
-from jmlip.md.config import MDConfig
+from jmlip.md.chains import make_chain
 from jmlip.md.propagator import (
     Forces,
     Scalar,
@@ -44,9 +44,6 @@ from jmlip.md.velocities import remove_center_of_mass_motion
 
 Mass = Float[Array, "atoms 1"]
 
-# 2 substeps of 3 Suzuki-Yoshida weights: jax-md's defaults for the chain
-CHAIN_SUBSTEPS, SUZUKI_YOSHIDA_ORDER = 2, 3
-
 
 class Integrator(NamedTuple):
     """An ensemble: how to start, how to go on, and the energy held by the bath.
@@ -60,21 +57,6 @@ class Integrator(NamedTuple):
     bath_energy: Callable[[MDState], Array]
 
 
-def make_integrator(config: MDConfig, forces: Forces) -> Integrator:
-    """The integrator of a configuration."""
-    dt, kT = config.dt, config.kT
-    match config.ensemble:
-        case "nve":
-            return make_nve(forces, dt=dt)
-        case "langevin":
-            return make_langevin(forces, dt=dt, kT=kT, friction=config.friction)
-        case "nose-hoover":
-            length = 3 if config.chain_length is None else config.chain_length
-            return make_nose_hoover(forces, dt=dt, kT=kT, tau=config.tau, chain_length=length)
-        case "csvr":
-            return make_csvr(forces, dt=dt, kT=kT, tau=config.tau)
-
-
 def make_nve(forces: Forces, *, dt: Scalar) -> Integrator:
     """Velocity Verlet, or r-RESPA, at constant energy."""
     levels = levels_of(forces)
@@ -85,7 +67,7 @@ def make_nve(forces: Forces, *, dt: Scalar) -> Integrator:
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def step(state):
-        return _count(propagate(state, levels, dt))
+        return counted(propagate(state, levels, dt))
 
     return Integrator(init, step, lambda state: jnp.zeros_like(state.heat))
 
@@ -123,9 +105,9 @@ def make_langevin(
 
     def step(state):
         if not outside:
-            return _count(propagate(state, levels, dt, drift))
+            return counted(propagate(state, levels, dt, drift))
         state = propagate(thermostat(state, 0.5 * dt), levels, dt)
-        return _count(thermostat(state, 0.5 * dt))
+        return counted(thermostat(state, 0.5 * dt))
 
     return Integrator(init, step, lambda state: -state.heat)
 
@@ -133,40 +115,27 @@ def make_langevin(
 def make_nose_hoover(
     forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar, chain_length: int = 3
 ) -> Integrator:
-    """A Nose-Hoover chain on the 3 N - 3 degrees of freedom.
-
-    (jax-md rounds the masses and the step of the chain, not of the atoms, to float32. That is as if
-    tau were another by 1e-7: both parts of the step conserve the same energy, whatever their step.)
-
-    References:
-        Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996).
-    """
+    """A Nose-Hoover chain on the 3 N - 3 degrees of freedom."""
     levels = levels_of(forces)
-    chain = simulate.nose_hoover_chain(dt, chain_length, CHAIN_SUBSTEPS, SUZUKI_YOSHIDA_ORDER, tau)
+    chain = make_chain(dt=dt, kT=kT, tau=tau, length=chain_length)
 
     def init(positions, momenta, mass, cell, neighbors, key):
         del key
         dynamics = simulate.NVTNoseHooverState(positions, momenta, positions, mass, None)
-        bath = chain.initialize(n_degrees_of_freedom(len(positions)), kinetic_energy(dynamics), kT)
-        bath = jax.tree.map(lambda leaf: jnp.asarray(leaf, positions.dtype), bath)
-        dynamics = dynamics.set(chain=chain.update_mass(bath, kT))
+        bath = chain.init(n_degrees_of_freedom(len(positions)), kinetic_energy(dynamics))
+        dynamics = dynamics.set(chain=bath)
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def half_step(dynamics):
-        bath = dynamics.chain.set(kinetic_energy=kinetic_energy(dynamics))
-        momentum, bath = chain.half_step(dynamics.momentum, bath, kT)
+        kinetic = kinetic_energy(dynamics)
+        momentum, bath = chain.half_step(dynamics.momentum, kinetic, dynamics.chain)
         return dynamics.set(momentum=momentum, chain=bath)
 
     def step(state):
         state = propagate(_apply(half_step, state), levels, dt)
-        return _count(_apply(half_step, state))
+        return counted(_apply(half_step, state))
 
-    def bath_energy(state):
-        bath = state.dynamics.chain
-        thermal = bath.position.at[0].multiply(bath.degrees_of_freedom)
-        return (0.5 * bath.momentum**2 / bath.mass + kT * thermal).sum()
-
-    return Integrator(init, step, bath_energy)
+    return Integrator(init, step, lambda state: chain.energy(state.dynamics.chain))
 
 
 def make_csvr(forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar) -> Integrator:
@@ -190,7 +159,7 @@ def make_csvr(forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar) -> Integra
 
     def step(state):
         state = propagate(state, levels, dt)
-        return _count(_heated(_apply(rescale, state), state))
+        return counted(_heated(_apply(rescale, state), state))
 
     return Integrator(init, step, lambda state: -state.heat)
 
@@ -222,5 +191,6 @@ def _heated(after: MDState, before: MDState) -> MDState:
     )
 
 
-def _count(state: MDState) -> MDState:
+def counted(state: MDState) -> MDState:
+    """The state, one step further."""
     return state._replace(step=state.step + 1)

@@ -17,6 +17,8 @@ References:
     Ma, Izaguirre, Skeel, SIAM J. Sci. Comput. 24, 1951 (2003), on resonance.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -102,26 +104,25 @@ def propagate(
     innermost = dt
     for level in levels[:-1]:
         innermost = innermost / level.n
-    kick = lambda state, force, weight: _kick(state, force, 0.5 * innermost * weight)
+    half = lambda state, force, weight: kick(state, force, 0.5 * innermost * weight)
 
     def all_but_the_last_kick(state, k, carried):
         level = levels[k]
         force = state.levels[k].forces + carried
         if k == len(levels) - 1:
-            return _renewed(drift(kick(state, force, 1.0), innermost), levels, k)
+            return renewed(drift(half(state, force, 1.0), innermost), levels, k)
 
         def body(i, state):
             first = jnp.where(i == 0, level.n * force, 0.0)
             state = all_but_the_last_kick(state, k + 1, first)
             # the last of these kicks is given together with that of the outer level
-            return kick(state, _meeting(state, levels, k + 1), jnp.where(i < level.n - 1, 1.0, 0.0))
+            return half(state, _meeting(state, levels, k + 1), jnp.where(i < level.n - 1, 1.0, 0.0))
 
-        return _renewed(jax.lax.fori_loop(0, level.n, body, state), levels, k)
+        return renewed(jax.lax.fori_loop(0, level.n, body, state), levels, k)
 
     state = all_but_the_last_kick(state, 0, jnp.zeros_like(state.dynamics.force))
-    state = kick(state, _meeting(state, levels, 0), 1.0)
-    total = sum(level.forces for level in state.levels)
-    return state._replace(dynamics=state.dynamics.set(force=total))
+    state = half(state, _meeting(state, levels, 0), 1.0)
+    return _with_total_force(state)
 
 
 def _meeting(state: MDState, levels: Sequence[Level], k: int) -> AtomVectors:
@@ -132,17 +133,24 @@ def _meeting(state: MDState, levels: Sequence[Level], k: int) -> AtomVectors:
     return force
 
 
-def _kick(state: MDState, force: AtomVectors, dt: Scalar) -> MDState:
+def kick(state: MDState, force: AtomVectors, dt: Scalar) -> MDState:
+    """P + dt f."""
     dynamics = simulate.momentum_step(state.dynamics.set(force=force), dt)
     return state._replace(dynamics=dynamics)
 
 
-def _renewed(state: MDState, levels: Sequence[Level], k: int) -> MDState:
+def renewed(state: MDState, levels: Sequence[Level], k: int) -> MDState:
+    """The state with level k evaluated at its positions and in its cell."""
     inner = state.levels[k + 1 :]
     new = _evaluate(
         levels[k], state.dynamics.position, state.cell, state.levels[k].neighbors, inner
     )
     return state._replace(levels=(*state.levels[:k], new, *inner))
+
+
+def _with_total_force(state: MDState) -> MDState:
+    total = functools.reduce(operator.add, (level.forces for level in state.levels))
+    return state._replace(dynamics=state.dynamics.set(force=total))
 
 
 def _evaluate(

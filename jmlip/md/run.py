@@ -19,8 +19,8 @@ from jmlip.md import forces
 from jmlip.md.approach import Approach, closest_approach
 from jmlip.md.chunk import AdvanceFn, Record, make_advance, make_record
 from jmlip.md.config import MDConfig
+from jmlip.md.ensembles import make_integrator
 from jmlip.md.frames import make_frames
-from jmlip.md.integrators import make_integrator
 from jmlip.md.propagator import Level
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
 from jmlip.md.state import (
@@ -96,6 +96,7 @@ class Run:
         """
         require_free(self.structure, "dynamics")
         _require_resolved(self.structure, self.config.dtype)
+        _require_volume(self.structure, self.config)
         frame = make_frame(
             self.structure,
             species=self.potential.species,
@@ -266,6 +267,14 @@ class Run:
             f"dynamics must stay finite, and in step {self.step + 1} {found}; {self.out} ends with "
             "the last good frame: relax the start structure, take a shorter time step, or train "
             "the potential on such structures."
+        )
+
+
+def _require_volume(structure: Structure, config: MDConfig) -> None:
+    if config.cell_moves and not structure.is_periodic:
+        raise ConfigError(
+            f"ensemble {config.ensemble!r} needs a structure periodic in all directions, found pbc "
+            f"{structure.pbc.tolist()}; set its cell, or choose an ensemble at fixed cell."
         )
 
 

@@ -77,6 +77,42 @@ def test_frames_carry_energies_with_references_and_the_pressure(tmp_path):
     np.testing.assert_allclose(last.forces, prediction.forces, atol=1e-10)
 
 
+def test_an_inner_potential_goes_on_in_small_steps(tmp_path):
+    """The same potential inside leaves nothing outside: plain dynamics with the small step."""
+    small = with_(NVE, dtype="float64", timestep_fs=0.5, n_steps=40, every=4)
+    plain = go(crystal(), small, tmp_path / "plain.xyz")
+    outer = with_(small, timestep_fs=2.0, n_steps=10, every=1, n_inner=4)
+    split = go(crystal(), outer, tmp_path / "split.xyz", inner=lennard_jones())
+    np.testing.assert_allclose(split.structure.positions, plain.structure.positions, atol=1e-9)
+    assert split.structure.energy == pytest.approx(plain.structure.energy, abs=1e-9)
+    assert [f.info["time_fs"] for f in read(tmp_path / "split.xyz")] == [2.0 * k for k in range(11)]
+
+
+@pytest.mark.parametrize("suffix", [".xyz", ".h5md"])
+def test_a_run_with_an_inner_potential_in_two_parts(tmp_path, suffix):
+    config = with_(THERMOSTATED, n_inner=3, timestep_fs=3.0)
+    whole, parts = tmp_path / f"whole{suffix}", tmp_path / f"parts{suffix}"
+    go(crystal(), with_(config, chunk_seconds=10.0), whole, inner=softer())
+    for n_steps in (38, 60):
+        go(crystal(), with_(config, n_steps=n_steps), parts, inner=softer(), restart=True)
+    assert content(parts) == content(whole)
+    with pytest.raises(ConfigError, match="must use the potential"):
+        go(crystal(), config, parts, inner=lennard_jones(), restart=True)
+
+
+def softer():
+    """Lennard-Jones with a third of the depth."""
+    potential = lennard_jones()
+    params = potential.params | {"epsilon": potential.params["epsilon"] / 3.0}
+    return dataclasses.replace(potential, params=params)
+
+
+@pytest.mark.parametrize(("n_inner", "inner"), [(2, None), (None, lennard_jones)])
+def test_inner_potential_and_number_of_its_steps_go_together(tmp_path, n_inner, inner):
+    with pytest.raises(ConfigError, match="go together"):
+        go(crystal(), with_(NVE, n_inner=n_inner), tmp_path / "t.xyz", inner=inner and inner())
+
+
 THERMOSTATED = MDConfig(
     ensemble="csvr", timestep_fs=1.0, n_steps=60, every=7, temperature_K=500.0, chunk_seconds=1e-3
 )
@@ -84,11 +120,19 @@ THERMOSTATED = MDConfig(
 
 @pytest.mark.parametrize(
     ("ensemble", "suffix"),
-    [("nve", ".xyz"), ("langevin", ".h5md"), ("nose-hoover", ".xyz"), ("csvr", ".h5md")],
+    [
+        ("nve", ".xyz"),
+        ("langevin", ".h5md"),
+        ("nose-hoover", ".xyz"),
+        ("csvr", ".h5md"),
+        ("npt", ".xyz"),
+        ("npt", ".h5md"),
+    ],
 )
 def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, ensemble, suffix):
     """Chunks of any length, cut anywhere, from a checkpoint: bit for bit."""
-    config = with_(THERMOSTATED, ensemble=ensemble)
+    barostat = {"pressure_GPa": 1.0, "tau_barostat_fs": 100.0} if ensemble == "npt" else {}
+    config = with_(THERMOSTATED, ensemble=ensemble, **barostat)
     whole, parts = tmp_path / f"whole{suffix}", tmp_path / f"parts{suffix}"
     one = go(crystal(), with_(config, chunk_seconds=10.0), whole)
     for n_steps in (38, 60):
