@@ -5,7 +5,7 @@ of N / g independent frames, where g is the statistical inefficiency.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -72,7 +72,7 @@ def statistical_inefficiency(series: Float[np.ndarray, " frames"]) -> float:
     deviation = series - series.mean()
     if n < 2 or not np.any(np.abs(deviation) > 1e-14 * np.abs(series).max()):
         return 1.0
-    sums = autocorrelation_sums(deviation)
+    sums = autocorrelation_sums(deviation, n)
     correlation = sums / sums[0] * n / np.arange(n, 0, -1)
     end = int(np.argmax(correlation <= 0.0)) or n
     lag = np.arange(1, end)
@@ -80,14 +80,14 @@ def statistical_inefficiency(series: Float[np.ndarray, " frames"]) -> float:
 
 
 def autocorrelation_sums(
-    series: Float[np.ndarray, "frames *items"],
-) -> Float[np.ndarray, "frames *items"]:
-    """sum_t x(t) x(t + lag) for every lag, by FFT (Wiener-Khinchin), along the first axis."""
-    n = len(series)
-    padded = scipy.fft.next_fast_len(2 * n, real=True)
-    spectrum = np.asarray(scipy.fft.rfft(series, padded, axis=0))
-    power = spectrum.real**2 + spectrum.imag**2
-    return np.asarray(scipy.fft.irfft(power, padded, axis=0))[:n]
+    series: Float[np.ndarray, "frames *items"], n_lags: int
+) -> Float[np.ndarray, "lags *items"]:
+    """sum_t x(t) x(t + lag) of lags from 0, by FFT (Wiener-Khinchin), along the first axis."""
+    # zeros at the end keep the start and the end of the series apart up to the longest lag
+    padded = scipy.fft.next_fast_len(len(series) + n_lags, real=True)
+    spectrum: Any = scipy.fft.rfft(series, padded, axis=0)
+    power: Any = spectrum.real**2 + spectrum.imag**2
+    return np.asarray(scipy.fft.irfft(power, padded, axis=0))[:n_lags]
 
 
 def jackknife(

@@ -58,7 +58,7 @@ def test_series_that_do_not_vary_or_hardly_exist():
 def test_autocorrelation_is_the_sum_written_out():
     x = np.random.default_rng(3).normal(size=(37, 2))
     expected = [(x[: 37 - lag] * x[lag:]).sum(axis=0) for lag in range(37)]
-    np.testing.assert_allclose(autocorrelation_sums(x), expected, atol=1e-12)
+    np.testing.assert_allclose(autocorrelation_sums(x, 37), expected, atol=1e-12)
 
 
 def test_blocks_keep_the_mean_and_whole_blocks():
