@@ -69,7 +69,8 @@ def angular_distributions(
     for structure in structures:
         pairs = unordered_pairs(structure.positions, structure.cell, structure.pbc, cutoff)
         samples = [_angles(structure, pairs, triple) for triple in triples]
-        running = running.add(np.stack([np.histogram(s, edges)[0] for s in samples]))
+        # behind the counts, the sum of the angles themselves
+        running = running.add(np.stack([[*np.histogram(s, edges)[0], s.sum()] for s in samples]))
         n_centers += [np.sum(structure.species == triple.b) for triple in triples]
     if running.n == 0:
         raise DataError("an angular distribution needs at least one structure, found none.")
@@ -83,7 +84,7 @@ def angular_distributions(
 def _distribution(
     triple: Triple, running: RunningBlocks, k: int, angle: np.ndarray, n_centers: float
 ) -> AngularDistribution:
-    counts, blocks = running.mean[k], running.means[:, k]
+    counts, blocks = running.mean[k, :-1], running.means[:, k]
     total = counts.sum()
     if not total > 0.0:
         raise DataError(
@@ -91,14 +92,15 @@ def _distribution(
             f"{triple.reach(triple.c):.2f} angstrom of its middle; give a larger radius, as in "
             f"{triple}:3.5."
         )
-    width = float(angle[1] - angle[0])
     # parts of a trajectory without an angle say nothing about their distribution
-    blocks = blocks[blocks.sum(axis=1) > 0.0]
+    blocks = blocks[blocks[:, :-1].sum(axis=1) > 0.0]
+    share = blocks[:, :-1] / blocks[:, :-1].sum(axis=1, keepdims=True)
+    width = float(angle[1] - angle[0])
     return AngularDistribution(
         angle=angle,
         value=counts / total / width,
-        error=standard_error(blocks / blocks.sum(axis=1, keepdims=True)) / width,
-        mean=jackknife(blocks, lambda mean: float(mean @ angle / mean.sum())),
+        error=standard_error(share) / width,
+        mean=jackknife(blocks, lambda mean: float(mean[-1] / mean[:-1].sum())),
         angles_per_center=float(total * running.n / n_centers),
     )
 

@@ -19,6 +19,7 @@ def test_a_molecule_has_its_angle():
     assert found.angle[found.value > 0] == pytest.approx(expected, abs=0.5)
     assert found.value.sum() * 1.0 == pytest.approx(1.0)
     assert found.angles_per_center == 1.0
+    assert found.mean.value == pytest.approx(expected)
 
 
 def test_mixed_ends_are_counted_once_each():
