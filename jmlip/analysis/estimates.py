@@ -52,6 +52,8 @@ def mean_of_series(series: Float[np.ndarray, " frames"]) -> SeriesMean:
     mean = float(series.mean())
     if len(series) == 1:
         return SeriesMean(Estimate(mean, float("nan")), 1.0)
+    if _is_constant(series):
+        return SeriesMean(Estimate(mean, 0.0), 1.0)
     inefficiency = statistical_inefficiency(series)
     variance = float(series.var(ddof=1))
     return SeriesMean(Estimate(mean, np.sqrt(inefficiency * variance / len(series))), inefficiency)
@@ -69,14 +71,19 @@ def statistical_inefficiency(series: Float[np.ndarray, " frames"]) -> float:
         Chodera et al., J. Chem. Theory Comput. 3, 26 (2007), equations 19 and 20.
     """
     n = len(series)
-    deviation = series - series.mean()
-    if n < 2 or not np.any(np.abs(deviation) > 1e-14 * np.abs(series).max()):
+    if _is_constant(series):
         return 1.0
+    deviation = series - series.mean()
     sums = autocorrelation_sums(deviation, n)
     correlation = sums / sums[0] * n / np.arange(n, 0, -1)
     end = int(np.argmax(correlation <= 0.0)) or n
     lag = np.arange(1, end)
     return max(1.0, 1.0 + 2.0 * float(np.sum((1.0 - lag / n) * correlation[1:end])))
+
+
+def _is_constant(series: np.ndarray) -> bool:
+    """Whether a series varies no more than by rounding."""
+    return bool(np.ptp(series) <= 1e-14 * np.abs(series).max())
 
 
 def autocorrelation_sums(

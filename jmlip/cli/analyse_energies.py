@@ -102,7 +102,8 @@ def _numbers(
     if kinetic is None or kelvin is None or "potential_energy" not in observables:
         return
     total = observables["potential_energy"] + kinetic
-    if _is_canonical(total, observables.get("conserved_energy")):
+    fixed = np.ptp(trajectory.cells, axis=0).max() < 1e-9
+    if fixed and _is_canonical(total, observables.get("conserved_energy")):
         capacity = heat_capacity(total, float(kelvin.mean()), n)
         yield "heat capacity at constant volume, k/atom", capacity, float("nan")
 

@@ -98,7 +98,7 @@ def _add_spectrum(
 ) -> None:
     wavenumber, density = density_of_states(found, float(lag[1]))
     resolution = 1.0 / (lag[-1] * scipy.constants.c * 1e-10)
-    numbers = f"{resolution:.3g}", f"{wavenumber[-1]:.4g}"
+    numbers = f"{resolution:.3g}", f"{wavenumber[-1]:.0f}"
     value, blocks = density
     if len(symbols) > 1:  # the sum behind its parts
         symbols = [*symbols, "all"]
@@ -107,7 +107,7 @@ def _add_spectrum(
     error = standard_error(blocks)
     for k, symbol in enumerate(symbols):
         result.add(name, symbol, wavenumber, value[k], error[k])
-        result.numbers.append((name, symbol, f"{wavenumber[value[k].argmax()]:.4g}", *numbers))
+        result.numbers.append((name, symbol, f"{wavenumber[value[k].argmax()]:.0f}", *numbers))
     if "H" in symbols and wavenumber[-1] < _FASTEST:
         result.notices.append(
             f"the frames of {name} are {1000 * lag[1]:g} fs apart and show vibrations up to "

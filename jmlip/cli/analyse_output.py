@@ -68,7 +68,7 @@ def print_result(result: Result) -> None:
         return
     table = new_table(result.name)
     for k, heading in enumerate(result.headings):
-        table.add_column(heading, justify="left" if k < 2 else "right", no_wrap=k == 0)
+        table.add_column(heading, justify="left" if k < 2 else "right", no_wrap=k < 2)
     for row in result.numbers:
         table.add_row(*row)
     show(table, width=120 + max(len(row[0]) for row in result.numbers))

@@ -1,7 +1,7 @@
 """Files to trajectories: H5MD, read where it is needed, and every format that `read` knows.
 
 Of H5MD, positions and velocities stay in the file until a portion of them is asked for. Other
-formats are parsed once and held in memory, about a tenth of the size of their text.
+formats are parsed once and held in memory, about a quarter of the size of their text.
 """
 
 from collections.abc import Iterable

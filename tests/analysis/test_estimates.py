@@ -48,6 +48,7 @@ def test_errors_of_means_are_the_scatter_of_means(phi):
 
 def test_series_that_do_not_vary_or_hardly_exist():
     assert mean_of_series(np.full(10, -1.3e5)) == (Estimate(-1.3e5, 0.0), 1.0)
+    assert mean_of_series(np.array([0.1 + 0.2, 0.3] * 5)).mean.error == 0.0
     single = mean_of_series(np.array([2.0])).mean
     assert single.value == 2.0
     assert np.isnan(single.error)
