@@ -15,6 +15,8 @@ from jmlip.analysis.blocks import standard_error
 from jmlip.core.errors import DataError
 
 Vectors = Float[np.ndarray, "frames atoms 3"]
+Portions = Iterable[Float[np.ndarray, "frames _ 3"]]
+"""Vectors of some atoms in all frames; portions follow each other in the order of atoms."""
 
 _BLOCKS = 10
 _FEWEST_BLOCKS = 4
@@ -62,7 +64,7 @@ def choose_lags(n_frames: int, longest: int | None = None) -> int:
 
 
 def correlate(
-    portions: Iterable[Vectors],
+    portions: Portions,
     group: Int[np.ndarray, " all_atoms"],
     function: Callable[[Vectors, int], Float[np.ndarray, "lags atoms"]],
     n_lags: int,
@@ -70,8 +72,7 @@ def correlate(
     """Sum a function of lag over the atoms of each group.
 
     Args:
-        portions: vectors of some atoms in all frames; portions follow each other in the order of
-            atoms.
+        portions: vectors of the atoms.
         group: number of the group of each atom, from 0.
         function: vectors and number of lags to the function of each atom.
         n_lags: as `choose_lags` gives it.

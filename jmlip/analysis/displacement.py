@@ -1,13 +1,13 @@
 """Mean squared displacements, and diffusion constants by Einstein's relation."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jmlip.analysis.blocks import standard_error
-from jmlip.analysis.correlation import Correlation, Vectors, correlate
+from jmlip.analysis.correlation import Correlation, Portions, Vectors, correlate
 from jmlip.analysis.estimates import Estimate, autocorrelation_sums
 from jmlip.analysis.lines import log_log_slope
 from jmlip.core import units
@@ -28,15 +28,14 @@ class Diffusion(NamedTuple):
 
 
 def mean_squared_displacement(
-    portions: Iterable[Vectors], group: Int[np.ndarray, " all_atoms"], n_lags: int
+    portions: Portions, group: Int[np.ndarray, " all_atoms"], n_lags: int
 ) -> Correlation:
     """Mean squared displacement of the atoms of each group, angstrom^2, at lags in frames.
 
     MSD(t) = <|r_i(t0 + t) - r_i(t0)|^2> over atoms i and all origins t0
 
     Args:
-        portions: unwrapped positions, angstrom, as `jmlip.analysis.correlation.correlate` takes
-            them.
+        portions: unwrapped positions, angstrom.
         group: number of the group of each atom, from 0.
         n_lags: as `jmlip.analysis.correlation.choose_lags` gives it.
 
@@ -50,7 +49,7 @@ def mean_squared_displacement(
 
 
 def unwrapped(
-    portions: Iterable[Vectors], cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, "3"]
+    portions: Portions, cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, "3"]
 ) -> Iterator[Vectors]:
     """The same portions, after a look whether an atom jumps by half a cell between two frames.
 

@@ -1,6 +1,6 @@
 """Velocity autocorrelation, and the vibrational density of states that is its Fourier transform."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import scipy.constants
 import scipy.fft
 from jaxtyping import Float, Int
 
-from jmlip.analysis.correlation import Correlation, Vectors, correlate
+from jmlip.analysis.correlation import Correlation, Portions, Vectors, correlate
 from jmlip.analysis.estimates import autocorrelation_sums
 
 _CM_PER_PS = scipy.constants.c * 1e2 * 1e-12
@@ -18,7 +18,7 @@ resolution."""
 
 
 def velocity_autocorrelation(
-    portions: Iterable[Vectors],
+    portions: Portions,
     mass: Float[np.ndarray, " all_atoms"],
     group: Int[np.ndarray, " all_atoms"],
     n_lags: int,
@@ -28,7 +28,7 @@ def velocity_autocorrelation(
     C(t) = sum_i m_i <v_i(t0) . v_i(t0 + t)>,  so that C(0) is twice the kinetic energy
 
     Args:
-        portions: velocities, as `jmlip.analysis.correlation.correlate` takes them.
+        portions: velocities, angstrom / (internal time unit).
         mass: u.
         group: number of the group of each atom, from 0.
         n_lags: as `jmlip.analysis.correlation.choose_lags` gives it.
@@ -83,7 +83,7 @@ def _ratio(values: np.ndarray, by: np.ndarray) -> np.ndarray:
     return np.divide(values, by, out=np.zeros_like(values), where=by > 0.0)
 
 
-def _weighted(portions: Iterable[Vectors], weight: np.ndarray) -> Iterable[Vectors]:
+def _weighted(portions: Portions, weight: np.ndarray) -> Iterator[Vectors]:
     first = 0
     for velocities in portions:
         stop = first + velocities.shape[1]

@@ -43,12 +43,13 @@ def energies(trajectories: Mapping[str, Trajectory], options: argparse.Namespace
             )
         for quantity, values in found.items():
             series.rows += [(name, quantity, *row) for row in zip(times, values, strict=True)]
-            if np.ptp(values) > 0.0:
-                series.panels.setdefault(quantity, {})[name] = Curve(times, values)
+            title, shown = _drawn(quantity, values)
+            if np.ptp(shown) > 0.0:
+                series.panels.setdefault(title, {})[name] = Curve(times, shown)
         for quantity, estimate, inefficiency in _numbers(trajectory, found):
             means.rows.append((name, quantity, *estimate, inefficiency))
-            shown = "" if np.isnan(inefficiency) else f"{inefficiency:.3g}"
-            means.numbers.append((name, quantity, str(estimate), shown))
+            frames = "" if np.isnan(inefficiency) else f"{inefficiency:.3g}"
+            means.numbers.append((name, quantity, str(estimate), frames))
     return [series, means]
 
 
@@ -83,6 +84,13 @@ def _series(trajectory: Trajectory) -> Iterator[tuple[str, Series]]:
     for name in ("potential", "conserved"):
         if f"{name}_energy" in observables:
             yield f"{name} energy, eV/atom", observables[f"{name}_energy"] / n
+
+
+def _drawn(quantity: str, values: Series) -> tuple[str, Series]:
+    """Title and values of a panel; of what is conserved the change, as nothing else can be seen."""
+    if quantity.startswith("conserved"):
+        return "change of conserved energy, meV/atom", 1000.0 * (values - values[0])
+    return quantity, values
 
 
 def _numbers(

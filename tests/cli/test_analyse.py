@@ -30,6 +30,7 @@ def walkers(seed, *, n_atoms=30, n_frames=N, pbc=True):
         positions=positions,
         velocities=velocities,
         forces=np.zeros_like(positions),
+        cell=np.broadcast_to(LENGTH * np.eye(3), (n_frames, 3, 3)),
         potential_energy=potential,
         kinetic_energy=kinetic,
         conserved_energy=-400.0 * n_atoms + 1e-3 * n_atoms * step * TIMESTEP_FS / 20000,

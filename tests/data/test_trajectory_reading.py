@@ -27,8 +27,9 @@ def written(path, *, n=9, periodic=True, dtype=np.float64):
     )
     vectors = [rng.normal(size=(n, 3, 3)).astype(dtype) for _ in range(3)]
     scalars = [rng.normal(size=n) for _ in range(4)]
-    step = 20 * np.arange(n)
-    frames = Frames(step, 0.5 * step, *vectors, *scalars, rng.normal(size=n) if periodic else None)
+    step, cell = 20 * np.arange(n), np.broadcast_to(structure.cell, (n, 3, 3))
+    pressure = rng.normal(size=n) if periodic else None
+    frames = Frames(step, 0.5 * step, *vectors, cell, *scalars, pressure)
     open_trajectory(path, structure, mark=None).append(frames)
     return frames
 
