@@ -1,1 +1,1 @@
-"""Trajectories to observables: distributions of distances, lines through series."""
+"""Trajectories to observables: distances, angles, motion, vibrations, energies, and errors."""

@@ -129,11 +129,9 @@ def shown(result: "EvaluationResult") -> dict[str, float | int]:
 
 def print_table(errors: Mapping[str, Mapping[str, float]]) -> None:
     """One line per data set, one column per error."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
+    from jmlip.cli.tables import new_table, show
 
-    table = Table(box=SIMPLE_HEAD)
+    table = new_table()
     table.add_column("", no_wrap=True)
     names = [name for name in COLUMNS if any(name in found for found in errors.values())]
     for name in names:
@@ -141,7 +139,4 @@ def print_table(errors: Mapping[str, Mapping[str, float]]) -> None:
     for path, found in errors.items():
         cells = [format(found[n], COLUMNS[n][1]) if n in found else "-" for n in names]
         table.add_row(path, *cells)
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width to fit into
-        console = Console(highlight=False, width=100 + max(map(len, errors), default=0))
-    console.print(table)
+    show(table, width=100 + max(map(len, errors), default=0))

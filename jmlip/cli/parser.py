@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jmlip
-from jmlip.cli import demo, evaluate, info, md, relax, train
+from jmlip.cli import analyse, demo, evaluate, info, md, relax, train
 from jmlip.core.config import unknown
 from jmlip.core.errors import ConfigError
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "md": md,
     "relax": relax,
+    "analyse": analyse,
     "info": info,
     "demo": demo,
 }

@@ -2,8 +2,8 @@
 
 `read` and `iread` choose a format by content and ending, number its frames, pick labels, convert
 units, and turn every failure into one sentence with the path and the frame. Formats: extended XYZ
-(`extxyz`), ANI-style HDF5 (`ani`), MD17 npz (`npz`), a store of this project (`store`), ASE
-databases, and whatever else ASE reads.
+(`extxyz`), H5MD (`h5md`), ANI-style HDF5 (`ani`), MD17 npz (`npz`), a store of this project
+(`store`), ASE databases, and whatever else ASE reads.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ import ase.io.formats
 
 from jmlip.core.errors import ConfigError, DataError, JmlipError
 from jmlip.core.structure import Structure
-from jmlip.data import ani, extxyz, npz
+from jmlip.data import ani, extxyz, h5md, npz
 from jmlip.data.ase_bridge import raw_frame
 from jmlip.data.labels import LabelOptions, LabelReader, RawFrame
 from jmlip.data.store import StructureStore, is_store
@@ -84,7 +84,7 @@ def iread(
     Args:
         path: a file, or a store written by `write_store`.
         index: one frame or a slice of them; default all.
-        format: extxyz, ani, npz, or a format name of ASE; default: by content and ending.
+        format: extxyz, h5md, ani, npz, or a format name of ASE; default: by content and ending.
         energy_key: column that holds the total energy. Default: `energy`, else `free_energy`
             (forces of a smeared calculation are derivatives of the latter: name it to get it).
         forces_key: column that holds the forces. Default: `forces`.
@@ -156,6 +156,8 @@ def _numbered(
 def _frames(path: Path, format: str, options: LabelOptions) -> Frames:
     if format == "extxyz":
         return extxyz.frames(path)
+    if format == "h5md":
+        return h5md.frames(path)
     if format == "ani":
         return ani.frames(path, options)
     if format == "npz":
@@ -198,7 +200,7 @@ def _format(path: Path) -> str:
         if not start:
             raise DataError(f"{path} is empty; obtain it again.")
         if start == _HDF5_MAGIC and path.suffix != ".nc":
-            return "ani"
+            return "h5md" if h5md.is_h5md(path) else "ani"
     endings = {".h5": "ani", ".hdf5": "ani", ".npz": "npz", ".xyz": "extxyz", ".extxyz": "extxyz"}
     name, _ = ase.io.formats.get_compression(str(path))
     if Path(name).suffix in endings:

@@ -35,6 +35,18 @@ class Neighbors(NamedTuple):
     reverse: Int[np.ndarray, " pairs"]  # where the opposite pair stands: (sender, receiver, -shift)
 
 
+class Pairs(NamedTuple):
+    """Every pair once, in no order.
+
+    vectors = positions[second] - positions[first] + shift @ cell
+    """
+
+    first: Int[np.ndarray, " pairs"]
+    second: Int[np.ndarray, " pairs"]
+    vectors: Float[np.ndarray, "pairs 3"]  # angstrom
+    distances: Float[np.ndarray, " pairs"]  # angstrom
+
+
 def neighbors(
     positions: HostVectors, cell: HostCell, pbc: Bool[np.ndarray, "3"], cutoff: float
 ) -> Neighbors:
@@ -52,8 +64,7 @@ def neighbors(
     """
     positions, cell = np.asarray(positions, np.float64), np.asarray(cell, np.float64)
     pbc = np.asarray(pbc, bool)
-    if not np.isfinite(positions).all():
-        raise DataError("positions must be finite, found NaN or infinity; the run has diverged.")
+    _require_finite(positions)
     if len(positions) <= _DIRECT and not pbc.any():
         return _all_pairs(positions, cutoff)
     wrapped, box, turns = _wrap(positions, cell, pbc, cutoff)
@@ -71,6 +82,35 @@ def neighbors(
     order, reverse = _sort(receivers[near], senders[near], images[near], len(positions))
     order = np.flatnonzero(near)[order]
     return Neighbors(receivers[order], senders[order], shifts[order], vectors[order], reverse)
+
+
+def unordered_pairs(
+    positions: HostVectors, cell: HostCell, pbc: Bool[np.ndarray, "3"], cutoff: float
+) -> Pairs:
+    """Every pair nearer than the cutoff once, several times faster than `neighbors`.
+
+    For statistics: pairs are unsorted, and whether one at the very cutoff is there may depend on
+    rounding. An atom and its own image are one pair for each two opposite shifts. Arguments and
+    errors are those of `neighbors`.
+    """
+    positions, cell = np.asarray(positions, np.float64), np.asarray(cell, np.float64)
+    pbc = np.asarray(pbc, bool)
+    _require_finite(positions)
+    if len(positions) <= _DIRECT and not pbc.any():
+        first, second = np.triu_indices(len(positions), 1)
+        vectors = positions[second] - positions[first]
+        distances = np.linalg.norm(vectors, axis=1)
+        near = distances < cutoff
+        return Pairs(first[near], second[near], vectors[near], distances[near])
+    wrapped, box, _ = _wrap(positions, cell, pbc, cutoff)
+    search = vesin.NeighborList(cutoff=cutoff, full_list=False, sorted=False, n_threads=1)
+    first, second, vectors, distances = search.compute(wrapped, box, pbc, "ijDd")
+    return Pairs(first.astype(np.int64), second.astype(np.int64), vectors, distances)
+
+
+def _require_finite(positions):
+    if not np.isfinite(positions).all():
+        raise DataError("positions must be finite, found NaN or infinity; the run has diverged.")
 
 
 def _all_pairs(positions, cutoff):

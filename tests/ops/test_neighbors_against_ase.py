@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.geometry import cellpar_to_cell
 from ase.neighborlist import neighbor_list
 
-from jmlip.ops.neighbors import neighbors
+from jmlip.ops.neighbors import neighbors, unordered_pairs
 
 SYSTEMS = 600
 KINDS = {0: (False,) * 3, 1: (True, True, False), 2: (True,) * 3, 3: (False, False, True)}
@@ -49,6 +49,13 @@ def test_pairs_are_those_of_ase(part, monkeypatch):
         )  # fmt: skip
         np.testing.assert_array_equal(ours.vectors[ours.reverse], -ours.vectors)
         np.testing.assert_array_equal(ours.senders[ours.reverse], ours.receivers)
+        once = unordered_pairs(positions, cell, pbc, cutoff)
+        apart = positions[once.second] - positions[once.first]
+        shifts = np.rint((once.vectors - apart) @ np.linalg.pinv(cell)).astype(int)
+        halves = (once.first, once.second, shifts), (once.second, once.first, -shifts)
+        assert sorted(tuple(row) for half in halves for row in np.column_stack(half)) == expected
+        np.testing.assert_allclose(once.vectors, apart + shifts @ cell, atol=1e-10)
+        np.testing.assert_allclose(np.linalg.norm(once.vectors, axis=1), once.distances)
 
 
 def test_a_single_atom_sees_its_own_images():
