@@ -2,7 +2,8 @@
 
     python docs/model_table.py
 
-rewrites what stands between `<!-- models -->` and `<!-- end -->`, and images/models.svg.
+rewrites what stands between `<!-- models -->` or `<!-- sizes -->` and `<!-- end -->`, and
+images/models.svg.
 
 Errors are those of experiments/acac (force RMSE at 300 and 600 K, one recipe for all, size S, one
 seed), times those of benchmarks/sizes.json (energy and forces, two cores).
@@ -15,11 +16,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from jmlip.models.sizes import SIZES
 from jmlip.training.plots import STYLE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-BLOCK = re.compile(r"(<!-- models -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (models|sizes) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -45,6 +47,15 @@ def table() -> str:
         cells = [row["name"], f"{row['parameters']:,}", *(f"{row[key]:.1f}" for key in keys)]
         cells += [f"{row['minutes']:.0f}", f"{row['acac']:.0f}", f"{row['Si']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def sizes() -> str:
+    """Fields that each size stands for."""
+    lines = ["| kind | S | M | L |", "|---|---|---|---|"]
+    for kind, each in SIZES.items():
+        cells = [", ".join(f"`{k}` {v}" for k, v in each[size].items()) for size in "SML"]
+        lines.append(f"| `{kind}` | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -77,5 +88,6 @@ def draw(path: Path) -> None:
 if __name__ == "__main__":
     page = HERE / "models.md"
     text = page.read_text(encoding="utf-8")
-    page.write_text(BLOCK.sub(lambda m: m[1] + table() + m[2], text), encoding="utf-8")
+    tables = {"models": table(), "sizes": sizes()}
+    page.write_text(BLOCK.sub(lambda m: m[1] + tables[m[2]] + m[3], text), encoding="utf-8")
     draw(HERE / "images" / "models.svg")

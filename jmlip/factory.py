@@ -18,7 +18,7 @@ from jmlip.models.multi_ace_config import PRESETS as MULTI_ACE_PRESETS
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.models.sizes import SIZES
 from jmlip.potentials.potential import Potential
-from jmlip.potentials.storage import read_parameters, read_potential_files
+from jmlip.potentials.storage import LARGEST_CUTOFF, read_parameters, read_potential_files
 
 MODELS: Mapping[str, tuple[type[nn.Module], type]] = {
     "allegro": (Allegro, AllegroConfig),
@@ -53,7 +53,12 @@ def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
         raise ConfigError(unknown(kind, MODELS, what=f"model.kind {kind!r}"))
     module, config_class = MODELS[kind]
     values = {**PRESETS.get(kind, {}), **_sized(kind, config)}
-    return module(config=from_dict(config_class, values, where="model"))
+    found = from_dict(config_class, values, where="model")
+    if not all(1 <= number <= 118 for number in found.species):
+        raise ConfigError(f"model.species must be atomic numbers, found {found.species}.")
+    if found.cutoff > LARGEST_CUTOFF:
+        raise ConfigError(f"model.cutoff must be at most {LARGEST_CUTOFF}, found {found.cutoff}.")
+    return module(config=found)
 
 
 def _sized(kind: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -89,6 +94,8 @@ def load_potential(path: str | Path) -> Potential:
         ('hipnn', (1, 8), 6.5)
     """
     files = read_potential_files(path)
+    if "size" in files.model:
+        raise PotentialError(f"{path}: config.json must name all fields, found 'size' instead.")
     try:
         model: Any = make_model(files.kind, files.model)
     except ConfigError as error:

@@ -1,6 +1,6 @@
 """Train models on acetylacetone at 300 K, score them, and print the tables of the README.
 
-    python -m experiments.acac.run rank2 mace --seeds 0 1 2    the best of HIP-NN and of MACE
+    python -m experiments.acac.run rank2 mace-small --seeds 0 1 2    the best of HIP-NN, a MACE
     python -m experiments.acac.run --presets                   every kind of model at size S
     python -m experiments.acac.run --ablations                 search.toml with one change each
     python -m experiments.acac.run --table                     the tables, from results.json
@@ -15,7 +15,7 @@ from experiments.study import Study, arguments, table, train
 from jmlip.models.sizes import SIZES
 
 HERE = Path(__file__).parent
-CONFIGS = ["rank0", "rank1", "rank2", "mace"]
+CONFIGS = ["rank0", "rank1", "rank2", "mace-small", "mace"]
 COLUMNS = {"300 K energy": 1, "300 K force": 1, "600 K energy": 1, "600 K force": 1}
 
 

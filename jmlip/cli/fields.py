@@ -6,16 +6,17 @@ import json
 import re
 import textwrap
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from jmlip.cli.config import DataConfig
-from jmlip.factory import MODELS
+from jmlip.factory import MODELS, PRESETS
+from jmlip.models.sizes import SIZES
 from jmlip.training.config import LoopConfig
 from jmlip.training.losses import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig
 
 WIDTH = 96
-RADIAL = " (the default); r_low and r_high follow from the data unless given"
+HINTS = {"hipnn": " (the default); r_low and r_high follow from the data unless given"}
 LABELS = "] if absent: energy of weight 1 and forces of weight 10, as far as the data have them"
 
 
@@ -24,7 +25,10 @@ def describe_fields() -> str:
     # what follows the name of a section stands behind its bracket
     sections: dict[str, type] = {
         "data": DataConfig,
-        **{f"model] kind = {json.dumps(k)}{RADIAL}": config for k, (_, config) in MODELS.items()},
+        **{
+            f"model] kind = {json.dumps(kind)}{HINTS.get(kind, '')}": config
+            for kind, (_, config) in MODELS.items()
+        },
         f"loss{LABELS}": LossConfig,
         "loss.TERM": TermConfig,
         "optimizer": OptimizerConfig,
@@ -33,24 +37,34 @@ def describe_fields() -> str:
     parts = ["fields of CONFIG.toml, each also an argument of --set:"]
     for name, config in sections.items():
         title = name if "]" in name else f"{name}]"
-        parts += ["", f"[{title}", *_lines(config)]
+        kind = name.split('"')[1] if "kind =" in name else ""
+        parts += ["", f"[{title}", *_size(kind), *_lines(config, PRESETS.get(kind, {}))]
     return "\n".join(parts)
 
 
-def _lines(config: type) -> Iterator[str]:
+def _size(kind: str) -> Iterator[str]:
+    """What the sizes of a kind of model stand for."""
+    if kind not in SIZES:
+        return
+    each = (f"{n}: {', '.join(f'{k} {v}' for k, v in f.items())}" for n, f in SIZES[kind].items())
+    yield from _wrapped("size", f"stands for what is not given. {'; '.join(each)}")
+
+
+def _lines(config: type, preset: Mapping[str, typing.Any]) -> Iterator[str]:
     meanings, hints = _meanings(config), typing.get_type_hints(config)
     for field in dataclasses.fields(config):
         if field.name == "species":  # comes from the data
             continue
-        text = f"{_default(field)}{meanings.get(field.name, '')}{_choices(hints[field.name])}"
-        indent = " " * 26
-        # the hyphens of a wrapped name would read as part of it
-        yield from textwrap.wrap(
-            f"  {field.name:<22}  {text}",
-            WIDTH,
-            subsequent_indent=indent,
-            break_on_hyphens=False,
-        )
+        given = f"({json.dumps(preset[field.name])}) " if field.name in preset else _default(field)
+        text = f"{given}{meanings.get(field.name, '')}{_choices(hints[field.name])}"
+        yield from _wrapped(field.name, text)
+
+
+def _wrapped(name: str, text: str) -> list[str]:
+    # the hyphens of a wrapped name would read as part of it
+    return textwrap.wrap(
+        f"  {name:<22}  {text}", WIDTH, subsequent_indent=" " * 26, break_on_hyphens=False
+    )
 
 
 def _default(field: dataclasses.Field) -> str:

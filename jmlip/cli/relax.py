@@ -1,6 +1,7 @@
 """`jmlip relax`: the nearest minimum of the energy, of positions or of positions and cell."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from jmlip.cli import options as kinds
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     from jmlip.core.errors import ConfigError
     from jmlip.data import write
     from jmlip.factory import load_potential
-    from jmlip.interop.relax import relax
+    from jmlip.interop.relax import NotRelaxed, relax
 
     if options.out.suffix not in (".xyz", ".extxyz"):
         raise ConfigError(f"--out must end in .xyz or .extxyz, found {options.out.name!r}.")
@@ -55,9 +56,14 @@ def run(options: argparse.Namespace) -> None:
     potential = load_potential(options.potential)
     mention_kernels(potential.model)
     start = kinds.read_start(options)
-    result = relax(
-        potential, start, cell=options.cell, fmax=options.fmax_eV_A, max_steps=options.steps
-    )
+    try:
+        result = relax(
+            potential, start, cell=options.cell, fmax=options.fmax_eV_A, max_steps=options.steps
+        )
+    except NotRelaxed as failure:
+        write(options.out, [failure.structure])
+        print(f"not relaxed; the last structure is in {options.out}", file=sys.stderr)
+        raise
     write(options.out, [result.structure])
     assert result.structure.energy is not None
     gain = result.initial_energy - result.structure.energy

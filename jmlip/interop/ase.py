@@ -90,7 +90,7 @@ class Calculator(AseCalculator):
         """What has changed; ASE does not look into `info`, where charge and spin stand."""
         changes = super().check_state(atoms, tol)
         before = self.atoms.info if self.atoms is not None else {}
-        same = lambda key: np.array_equal(before.get(key), atoms.info.get(key))
+        same = lambda key: np.array_equal(before.get(key, 0), atoms.info.get(key, 0))
         if self.potential.states and not all(map(same, STATE)):
             changes.append("info")
         return changes

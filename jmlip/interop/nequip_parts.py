@@ -34,7 +34,7 @@ def species_of(names: Sequence[str]) -> tuple[int, ...]:
         JmlipError: a type is not named as an element.
     """
     for name in names:
-        if name not in atomic_numbers:
+        if not atomic_numbers.get(name):  # "X" has the number 0
             raise JmlipError(
                 f"type_names must be chemical symbols, found {name!r}: rename the types, where "
                 "each is an element."
@@ -48,9 +48,15 @@ def cutoffs(
     """Largest cutoff, and those of pairs where they differ.
 
     Raises:
-        JmlipError: it is not known.
+        JmlipError: it is not known, or contradicts the weights.
     """
     values = 1.0 / source.take("edge_norm._rmax_recip").reshape(-1)
+    # the reciprocal is kept in float32
+    if r_max is not None and not np.isclose(values.max(), r_max, rtol=1e-6):
+        raise JmlipError(
+            f"hyperparameters.r_max must be that of the weights, {values.max():.6g} angstrom, "
+            f"found {r_max}."
+        )
     if values.size == 1:
         return float(values[0] if r_max is None else r_max), ()
     if r_max is None:

@@ -1,5 +1,6 @@
 """Relaxation to the nearest minimum, by ASE's optimizers on the potential in float64."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,14 @@ from jmlip.data import from_atoms, to_atoms
 from jmlip.data.ase_bridge import lasting, require_free
 from jmlip.interop.ase import Calculator
 from jmlip.potentials.potential import Potential
+
+
+class NotRelaxed(DivergenceError):
+    """No minimum was found; `structure` is where the search stood, with energy and forces."""
+
+    def __init__(self, message: str, structure: Structure):
+        super().__init__(message)
+        self.structure = structure
 
 
 class Relaxation(NamedTuple):
@@ -43,7 +52,7 @@ def relax(
 
     Raises:
         ConfigError: `cell` is asked for a structure that has no volume.
-        DivergenceError: no minimum was found in `max_steps`.
+        NotRelaxed: no minimum was found in `max_steps`; it carries the last structure.
 
     References:
         Broyden-Fletcher-Goldfarb-Shanno with limited memory, as in ase.optimize.LBFGSLineSearch;
@@ -65,13 +74,16 @@ def relax(
     # ASE annotates its optimizers with less than they take
     target: Any = FrechetCellFilter(atoms) if cell else atoms
     silence: Any = None
-    with LBFGSLineSearch(target, logfile=silence) as optimizer:
+    with warnings.catch_warnings(), LBFGSLineSearch(target, logfile=silence) as optimizer:
+        # SciPy on the logarithm of a deformation: errors of 1e-12 are nothing to a relaxation
+        warnings.filterwarnings("ignore", message="logm result may be inaccurate")
         converged = optimizer.run(fmax=fmax, steps=max_steps)
     if not converged:
         left = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-        raise DivergenceError(
+        raise NotRelaxed(
             f"no force may exceed {fmax} eV/angstrom, and after {max_steps} steps the largest is "
-            f"{left:.3g}; allow more steps, or check the start structure."
+            f"{left:.3g}; allow more steps, or check the start structure.",
+            from_atoms(atoms),
         )
     if structure.is_periodic:
         atoms.get_stress()

@@ -17,7 +17,7 @@ from jmlip.core.config import from_dict, to_dict
 from jmlip.core.errors import JmlipError
 from jmlip.core.types import Params
 from jmlip.interop import nequip_parts as nequip
-from jmlip.interop.torch_state import TorchState, make_potential, require
+from jmlip.interop.torch_state import TorchState, make_potential, one_model, require
 from jmlip.models.allegro_config import AllegroConfig
 from jmlip.ops.pair_product import Table
 from jmlip.potentials.potential import Potential
@@ -82,6 +82,7 @@ class AllegroHyperparameters:
     versions: Any = None
 
 
+@one_model
 def from_nequip_allegro(
     state: Mapping[str, np.ndarray], hyperparameters: Mapping[str, Any]
 ) -> Potential:

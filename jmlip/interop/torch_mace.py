@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ase.data
@@ -19,7 +19,7 @@ import numpy as np
 from jmlip.core.config import from_dict, to_dict
 from jmlip.core.errors import JmlipError
 from jmlip.core.types import Params
-from jmlip.interop.torch_state import TorchState, make_potential, require
+from jmlip.interop.torch_state import TorchState, make_potential, one_model, require
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.ops.irreps import SCALAR, Irrep, harmonics, paths
 from jmlip.ops.radial import AGNESI
@@ -42,7 +42,8 @@ _NOTHING = (
 class MACEHyperparameters:
     """Arguments of `mace.modules.ScaleShiftMACE`, classes by name; most are in the weights, too.
 
-    Only the first six are used; the rest are checked or describe what the weights say anyway.
+    Those without default and `distance_transform` are used; of the rest, some are compared with the
+    weights, and parts that jmlip has not are refused.
     """
 
     hidden_irreps: str
@@ -102,6 +103,7 @@ _SUPPORTED = {
 }
 
 
+@one_model
 def from_mace(state: Mapping[str, np.ndarray], hyperparameters: Mapping[str, Any]) -> Potential:
     """A MACE model of torch as a potential, with equal energies and forces.
 
@@ -140,6 +142,17 @@ def from_mace(state: Mapping[str, np.ndarray], hyperparameters: Mapping[str, Any
     )
 
 
+def _require_equal(
+    given: MACEHyperparameters, name: str, of_weights: float, measure: Callable = float
+) -> None:
+    value = getattr(given, name)
+    if value is not None and not np.isclose(measure(value), of_weights, rtol=1e-6):
+        raise JmlipError(
+            f"hyperparameters.{name} must agree with the weights, which say {of_weights}, found "
+            f"{value}."
+        )
+
+
 def _config(source: TorchState, given: MACEHyperparameters) -> MultiACEConfig:
     first_skip, density = _interactions(given)
     channels, max_degree = _hidden(given.hidden_irreps)
@@ -151,6 +164,9 @@ def _config(source: TorchState, given: MACEHyperparameters) -> MultiACEConfig:
     if given.pair_repulsion:
         _check_constants(source, "pair_repulsion_fn", _REPULSION)
     cutoff = source.number("r_max")
+    _require_equal(given, "r_max", cutoff)
+    _require_equal(given, "num_interactions", n_layers)
+    _require_equal(given, "heads", 1, len)
     frequencies = source.take("radial_embedding.bessel_fn.bessel_weights") * cutoff
     return MultiACEConfig(
         species=tuple(int(z) for z in source.take("atomic_numbers")),

@@ -17,7 +17,7 @@ from jmlip.core.config import from_dict, to_dict
 from jmlip.core.errors import JmlipError
 from jmlip.core.types import Params
 from jmlip.interop import nequip_parts as nequip
-from jmlip.interop.torch_state import TorchState, make_potential, require
+from jmlip.interop.torch_state import TorchState, make_potential, one_model, require
 from jmlip.models.multi_ace import width_tables
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.ops.irreps import SCALAR, Irrep, harmonics, product
@@ -79,6 +79,7 @@ _SUPPORTED = {
 }
 
 
+@one_model
 def from_nequip(state: Mapping[str, np.ndarray], hyperparameters: Mapping[str, Any]) -> Potential:
     """A NequIP model of torch as a potential, with equal energies and forces.
 

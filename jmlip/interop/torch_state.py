@@ -4,8 +4,9 @@ Every array of a state dict must be used or known to carry nothing; what is miss
 another size is an error that names it, so that no part of a model is lost in silence.
 """
 
+import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,24 @@ RECIPE = """    model = torch.load("model.model", map_location="cpu", weights_on
     safetensors.torch.save_file(state, "model.safetensors")"""
 
 _SPARSE = (".index", ".value", ".shape")
+
+
+def one_model(convert: Callable[..., Potential]) -> Callable[..., Potential]:
+    """A conversion in which hyperparameters and arrays that contradict each other are an error."""
+
+    @functools.wraps(convert)
+    def checked(state: Mapping[str, np.ndarray], hyperparameters: Mapping[str, Any]) -> Potential:
+        if found := [name for name, value in state.items() if np.iscomplexobj(value)]:
+            raise JmlipError(f"arrays must be real, and {found[0]} is complex.")
+        try:
+            return convert(state, hyperparameters)
+        except (ValueError, KeyError, IndexError, TypeError) as cause:
+            what = f"{cause} is missing" if isinstance(cause, KeyError) else cause
+            raise JmlipError(
+                f"hyperparameters and arrays must be those of one model, and are not: {what}"
+            ) from cause
+
+    return checked
 
 
 def read_torch_state(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

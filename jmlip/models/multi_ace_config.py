@@ -21,8 +21,18 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import ase.data
+
 from jmlip.ops.forms import BackendName
-from jmlip.ops.irreps import SCALAR, Irrep, all_irreps, dim, harmonics, reached
+from jmlip.ops.irreps import (
+    SCALAR,
+    Irrep,
+    all_irreps,
+    dim,
+    harmonics,
+    reached,
+    symmetric_power,
+)
 from jmlip.ops.radial import BesselNormalization
 
 _BOUNDS = {
@@ -36,8 +46,9 @@ _BOUNDS = {
     "envelope": (2, 64),
 }
 
-LARGEST_PRODUCT = 70_000
-"""Products of rows, all orders of factors counted: beyond, their basis takes minutes to find."""
+LARGEST_PRODUCT = 200_000
+"""Products of rows, in all orders of factors, times rows of the result: up to here their basis is
+found within half a minute."""
 
 
 def _each(value: Any) -> tuple[Any, ...]:
@@ -156,7 +167,27 @@ class MultiACEConfig:
             )
         self._check_lengths()
         self._check_pair_cutoffs()
+        self._check_degrees()
         self._check_products()
+        self._check_repulsion()
+
+    def _check_degrees(self) -> None:
+        passed_on = self.n_layers > 1 or self.last_layer == "all"
+        highest = max(ir.l for irreps in self.layer_irreps() for ir in irreps)
+        if passed_on and highest < self.max_degree:
+            raise ValueError(
+                f"model.max_degree = {self.max_degree} is more than {self.n_layers} layers with "
+                f"model.harmonics = {self.harmonics} and model.correlation = {self.correlation} "
+                f"reach, which is {highest}; lower it, or raise these."
+            )
+
+    def _check_repulsion(self) -> None:
+        reach = 2.0 * max(ase.data.covalent_radii[z] for z in self.species)
+        if self.repulsion == "mace" and reach > self.cutoff:
+            raise ValueError(
+                f"model.repulsion = 'mace' ends at the sum of covalent radii, up to {reach:.2f} "
+                f"angstrom, which must not exceed model.cutoff = {self.cutoff}."
+            )
 
     def _check_lengths(self) -> None:
         if isinstance(self.n_channels, tuple) and len(self.n_channels) != self.max_degree + 1:
@@ -188,13 +219,18 @@ class MultiACEConfig:
             )
 
     def _check_products(self) -> None:
-        rows = max(dim(self.message_irreps(n)) for n in range(self.n_layers))
-        if self.correlation > 1 and rows**self.correlation > LARGEST_PRODUCT:
-            raise ValueError(
-                f"model.correlation = {self.correlation} multiplies {rows} rows of messages in "
-                f"{rows**self.correlation:,} ways, more than {LARGEST_PRODUCT:,}: lower it, or "
-                f"model.harmonics = {self.harmonics}."
-            )
+        if self.correlation == 1:
+            return
+        made = self.layer_irreps()[1:]
+        for n in range(self.n_layers):
+            rows = dim(self.message_irreps(n))
+            if (size := rows**self.correlation * dim(made[n])) > LARGEST_PRODUCT:
+                raise ValueError(
+                    f"model.correlation = {self.correlation} multiplies {rows} rows of messages "
+                    f"to {dim(made[n])} rows of features in {size:,} ways, more than "
+                    f"{LARGEST_PRODUCT:,}: lower it, model.harmonics = {self.harmonics}, or "
+                    f"model.max_degree = {self.max_degree}."
+                )
 
     @property
     def neighbor_factor(self) -> float | tuple[float, ...]:
@@ -215,20 +251,31 @@ class MultiACEConfig:
         for n in range(self.n_layers):
             last = n == self.n_layers - 1 and self.last_layer == "scalars"
             target = (SCALAR,) if last else wanted
-            if self.correlation == 1:
-                target = reached(found[-1], self.harmonics, target)
-            found.append(target)
+            found.append(self._reached(found[-1], target))
         return tuple(found)
+
+    def _reached(self, irreps: tuple[Irrep, ...], wanted: tuple[Irrep, ...]) -> tuple[Irrep, ...]:
+        """Those of the wanted irreps that a layer can make of others."""
+        if self.correlation == 1:
+            return reached(irreps, self.harmonics, wanted)
+        messages = self._messages(irreps)
+        orders = range(1, self.correlation + 1)
+        made = set().union(*(symmetric_power(messages, order) for order in orders))
+        return tuple(ir for ir in wanted if ir in made)
+
+    def _messages(self, irreps: tuple[Irrep, ...]) -> tuple[Irrep, ...]:
+        """What the products of a layer take, made of its features."""
+        wanted = harmonics(self.harmonics)
+        if self.both_parities:
+            wanted = all_irreps(self.harmonics, both_parities=True)
+        return reached(irreps, self.harmonics, wanted)
 
     def message_irreps(self, layer: int) -> tuple[Irrep, ...]:
         """Irreps of the messages of a layer: what the product takes, or the features themselves."""
         irreps = self.layer_irreps()
         if self.correlation == 1:
             return irreps[layer + 1]
-        wanted = harmonics(self.harmonics)
-        if self.both_parities:
-            wanted = all_irreps(self.harmonics, both_parities=True)
-        return reached(irreps[layer], self.harmonics, wanted)
+        return self._messages(irreps[layer])
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

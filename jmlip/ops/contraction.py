@@ -54,7 +54,7 @@ def unordered_pairs(reverse: Int[Array, " pairs"]) -> UnorderedPairs:
     slot = jnp.arange(len(reverse), dtype=reverse.dtype)
     smaller = slot < reverse
     rank = jnp.cumsum(smaller, dtype=reverse.dtype) - 1
-    room = len(reverse) // 2
+    room = max(1, len(reverse) // 2)  # a row at least: none would mean that nothing is shared
     row = jnp.where(smaller, rank, jnp.where(slot == reverse, 0, rank[reverse]))
     first = jnp.zeros(room, reverse.dtype).at[jnp.where(smaller, rank, room)].set(slot, mode="drop")
     return UnorderedPairs(row, first)

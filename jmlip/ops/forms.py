@@ -85,6 +85,7 @@ class Form:
             by_name = {name: jnp.zeros_like(tangent)} | dict(zip(others, found, strict=True))
             return [by_name[out] for out in outs]
         first, second = self._ordered(operands), self._ordered(along)
+        indices = [jnp.asarray(index, jnp.int32) for index in indices]  # as the kernels read them
         return self.primitive.bind(
             *first.values(),
             *second.values(),
@@ -173,7 +174,13 @@ def _compiled(form: Form):
 
 
 def _abstract(form: Form, *arguments, outs: Names, given: Names, along: Names, table: Any, **_):
-    first, _, indices = _split(arguments, given, along)
+    first, second, indices = _split(arguments, given, along)
+    # the kernels could only abort
+    if len(found := {value.dtype.name for value in (*first.values(), *second.values())}) > 1:
+        raise TypeError(
+            f"all operands of {form.name} must have one precision, found "
+            f"{' and '.join(sorted(found))}; cast them."
+        )
     shapes = form.shapes(first, indices, table)
     return [arguments[0].update(shape=shapes[out]) for out in outs]
 

@@ -4,6 +4,7 @@ Features of mixed degree are stored channel-last, `[atoms, (l, m), channels]`: o
 rows for each irrep, m = -l ... l, every irrep with the same number of channels.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -75,6 +76,33 @@ def reached(inputs: Sequence[Irrep], max_degree: int, wanted: Iterable[Irrep]) -
     """Those of the wanted irreps that some path reaches."""
     found = {output for ir in inputs for y in harmonics(max_degree) for output in product(ir, y)}
     return tuple(ir for ir in wanted if ir in found)
+
+
+def symmetric_power(irreps: Sequence[Irrep], order: int) -> dict[Irrep, int]:
+    """How often each irrep occurs in the symmetric products of `order` factors.
+
+    Products of the components m are counted by their sum and parity: irrep l occurs as often as
+    there are more of the sum l than of the sum l + 1.
+
+    Example:
+        >>> {str(ir): n for ir, n in symmetric_power([Irrep(1, -1)], 2).items()}
+        {'0e': 1, '2e': 1}
+    """
+    # counts[k]: products of k of the components looked at so far, by sum and parity
+    counts: list[Counter[tuple[int, int]]] = [
+        Counter({(0, 1): 1}),
+        *(Counter() for _ in range(order)),
+    ]
+    for ir in irreps:
+        for m in range(-ir.l, ir.l + 1):
+            for k in range(1, order + 1):  # ascending: a component may be taken again
+                for (total, parity), n in counts[k - 1].items():
+                    counts[k][total + m, parity * ir.parity] += n
+    last = counts[order]
+    highest = order * max(ir.l for ir in irreps)
+    each = (Irrep(l, parity) for l in range(highest + 1) for parity in (1, -1))
+    found = {ir: last[ir.l, ir.parity] - last[ir.l + 1, ir.parity] for ir in each}
+    return {ir: n for ir, n in found.items() if n}
 
 
 def dim(irreps: Iterable[Irrep]) -> int:

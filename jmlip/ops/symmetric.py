@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend, kernel
-from jmlip.ops.irreps import Irrep, dim
+from jmlip.ops.irreps import Irrep, dim, symmetric_power
 
 NAMES = ("g", "a", "w")
 MAX_ORDER = 4
@@ -54,6 +54,8 @@ class Powers:
 @functools.cache
 def symmetric_basis(irreps: tuple[Irrep, ...], order: int, output: Irrep) -> np.ndarray:
     """Basis [rows, ..., 2L + 1, n_basis], `order` axes of rows; columns of squared norm 2L + 1."""
+    if output not in symmetric_power(irreps, order):
+        return np.zeros((*[dim(irreps)] * order, output.dim, 0))
     import e3nn_jax  # slow to import, and only models with products need it
 
     basis = e3nn_jax.reduced_symmetric_tensor_product_basis(

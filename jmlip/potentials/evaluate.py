@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jmlip.core.errors import PotentialError
 from jmlip.core.types import AtomVectors, GraphTensors, PairVectors, Params, PerGraph
 from jmlip.graphs.graph import (
     AtomGraph,
@@ -48,6 +49,7 @@ class Evaluation(NamedTuple):
 
 def energies(apply_fn: ApplyFn, params: Params, graph: AtomGraph) -> PerGraph:
     """Interaction energy of each graph, eV."""
+    graph = _checked(params, graph)
     return sum_over_atoms(graph, apply_fn(params, graph).energy)
 
 
@@ -87,6 +89,7 @@ def hessian_vector_product(
     Returns:
         The change of dE/dR along v: eV / angstrom where v is in angstrom.
     """
+    graph = _checked(params, graph)
     received = jnp.repeat(direction, n_slots(graph), axis=0)
     # the receiver of the opposite slot is the sender of this one
     displacement = from_senders(graph, received) - received
@@ -113,6 +116,8 @@ def hessian(apply_fn: ApplyFn, params: Params, graph: AtomGraph) -> Float[Array,
 def _pair_forces(
     apply_fn: ApplyFn, params: Params, graph: AtomGraph
 ) -> tuple[PairVectors, AtomicOutput]:
+    graph = _checked(params, graph)
+
     def total(vector: PairVectors) -> tuple[Float[Array, ""], AtomicOutput]:
         output = apply_fn(params, _with_vectors(graph, vector))
         return jnp.sum(jnp.where(graph.nodes.mask, output.energy, 0.0)), output
@@ -120,6 +125,20 @@ def _pair_forces(
     gradient, output = jax.grad(total, has_aux=True)(graph.edges.vector)
     # padding slots are their own reverse, so what stands in them cancels
     return gradient - from_senders(graph, gradient), output
+
+
+def _checked(params: Params, graph: AtomGraph) -> AtomGraph:
+    """The graph as JAX arrays: NumPy arrays cannot be indexed by tracers."""
+    graph = jax.tree.map(jnp.asarray, graph)
+    wanted = graph.edges.vector.dtype
+    other = {leaf.dtype for leaf in jax.tree.leaves(params)} - {wanted}
+    if found := [each.name for each in other if jnp.issubdtype(each, jnp.floating)]:
+        raise PotentialError(
+            f"parameters and graph must have one precision, found {', '.join(sorted(found))} and "
+            f"{wanted.name}; cast with Potential.astype, or make the graph with pad_batch(..., "
+            "dtype=...)."
+        )
+    return graph
 
 
 def _atomic_virials(graph: AtomGraph, pair_force: PairVectors) -> Float[Array, "atoms 3 3"]:

@@ -186,10 +186,12 @@ def initial_potential(
         provenance: `jmlip.potentials.storage.make_provenance`.
     """
     config: Any = model.config  # type: ignore[attr-defined]
+    with jax.enable_x64(False):  # parameters begin in float32, the same ones everywhere
+        params = jax.jit(model.init)(key, smallest_graph())["params"]
     return Potential(
         kind=kind,
         model=model,
-        params=jax.jit(model.init)(key, smallest_graph())["params"],
+        params=params,
         species=config.species,
         cutoff=config.cutoff,
         reference_energies=tuple(float(energy) for energy in reference_energies),

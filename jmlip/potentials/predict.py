@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jmlip.core.errors import PotentialError
+from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, GraphTensors, Params, PerAtom
 from jmlip.graphs.batching import Bucket, Frame, States, make_frame, pad_batch
@@ -66,6 +66,8 @@ def predict(
     batch_size: int,
 ) -> list[Prediction]:
     """See `Potential.predict`, which binds what belongs to the potential."""
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be 1 or more, found {batch_size}.")
     predictions: list[Prediction] = []
     for start in range(0, len(structures), _WINDOW):
         window = structures[start : start + _WINDOW]

@@ -36,7 +36,7 @@ FORMAT_VERSION = 1
 UNITS = {"energy": "eV", "length": "angstrom"}
 
 _LARGEST_JSON = 16 * 2**20  # bytes
-_LARGEST_CUTOFF = 100.0  # angstrom; beyond it a neighbor list is an attack on memory
+LARGEST_CUTOFF = 100.0  # angstrom; beyond it a neighbor list is an attack on memory
 _PACKAGES = ("jmlip", "jax", "jaxlib", "flax", "numpy")
 
 
@@ -247,9 +247,9 @@ def _reference_energies(value: Any, species: tuple[int, ...], where: str) -> tup
 
 
 def _cutoff(value: Any, where: str) -> float:
-    if not _is_finite(value) or not 0.0 < value <= _LARGEST_CUTOFF:
+    if not _is_finite(value) or not 0.0 < value <= LARGEST_CUTOFF:
         raise PotentialError(
-            f"{where}: cutoff must lie between 0 and {_LARGEST_CUTOFF:g} angstrom, found "
+            f"{where}: cutoff must lie between 0 and {LARGEST_CUTOFF:g} angstrom, found "
             f"{reprlib.repr(value)}."
         )
     return float(value)

@@ -8,7 +8,7 @@ deterministic).
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,24 @@ def fit(
         trainer = _make_trainer(
             potential, train, validation, config, run_dir, begun, display, interrupt
         )
+        for text in _notices(train, config):
+            display.note(f"notice: {text}")
         if not (resume and trainer.restore()):
             trainer.start()
         reason = trainer.run()
         return _finish(trainer, potential, reason, display)
+
+
+def _notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str]:
+    """What is allowed and rarely meant."""
+    n_steps = config.training.max_epochs * -(-len(train) // config.training.batch_size)
+    if n_steps < 2 * config.optimizer.warmup_steps:
+        yield (
+            f"the rate of learning rises for {config.optimizer.warmup_steps} steps, and the run "
+            f"has {n_steps}; give more epochs, or a smaller optimizer.warmup_steps."
+        )
+    if config.loss.stress is None and any(has_label(s, "stress") for s in train):
+        yield "the loss has no term for the stresses of the data; add loss.stress to learn them."
 
 
 def _require_no_run(run_dir: Path) -> None:

@@ -57,6 +57,17 @@ def test_relax_finds_the_bond_length(jmlip, folder, potential, tmp_path):
     assert length(read(folder / "held-out.xyz")[-1]) != pytest.approx(BOND, abs=0.01)
 
 
+def test_a_relaxation_that_ends_too_soon_leaves_its_last_structure(
+    jmlip, folder, potential, tmp_path
+):
+    out = tmp_path / "r.xyz"
+    words = ("--steps", 1, "--fmax-eV-A", 1e-9)
+    result = jmlip("relax", potential, folder / "held-out.xyz", "--out", out, *words)
+    assert (result.code, "allow more steps" in result.err) == (1, True)
+    assert f"the last structure is in {out}" in result.err
+    assert read(out)[0].forces is not None
+
+
 def test_the_start_is_the_frame_that_is_named(jmlip, folder, potential, tmp_path):
     start = folder / "held-out.xyz"
     frames = read(start)

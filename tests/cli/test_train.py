@@ -123,3 +123,7 @@ def test_help_names_every_field_with_its_meaning(jmlip):
             if field.name != "species":
                 assert re.search(rf"^  {field.name} +\S.*\w", text, re.MULTILINE), field.name
     assert "(0.005) the highest of the run; 0.03 unless given" in text
+    nequip = text.split('[model] kind = "nequip"')[1].split("[model]")[0]
+    assert re.search(r"^  n_layers +\(4\)", nequip, re.MULTILINE)  # of the preset, not the class
+    assert "S: n_layers 3, n_channels 32" in " ".join(nequip.split())
+    assert text.count("(the default)") == 1

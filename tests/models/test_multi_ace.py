@@ -125,7 +125,16 @@ def test_sizes_are_those_published_for_acetylacetone(kind, fields, count):
         ({"pair_cutoffs": [[4.0] * 3] * 2}, "must be 3 rows of 3 distances"),
         ({"pair_cutoffs": [[6.0] * 3] * 3}, "at most model.cutoff = 5.0"),
         ({"radial_species": True}, "needs model.radial_hidden"),
-        ({"harmonics": 6, "correlation": 4}, "multiplies 49 rows of messages in 5,764,801 ways"),
+        (
+            {"harmonics": 6, "correlation": 4},
+            "49 rows of messages to 4 rows of features",
+        ),
+        ({"harmonics": 1, "correlation": 2, "max_degree": 3}, "model.max_degree = 3 is more than"),
+        ({"harmonics": 0, "max_degree": 2}, "reach, which is 0; lower it"),
+        ({"repulsion": "mace", "cutoff": 1.4}, "must not exceed model.cutoff = 1.4"),
+        ({"species": [0, 1]}, "must be atomic numbers"),
+        ({"species": [1, 200]}, "must be atomic numbers"),
+        ({"cutoff": 150.0}, "must be at most 100"),
         ({"embedding": 0}, "model.embedding must lie between 1 and 4096"),
     ],
 )
