@@ -22,7 +22,7 @@ from jmlip.md.state import MDState
 from jmlip.md.velocities import masses
 from jmlip.potentials.potential import Potential
 
-FORMAT = 1
+FORMAT = 2
 _FREE_TO_CHANGE = ("n_steps", "chunk_seconds")
 
 
