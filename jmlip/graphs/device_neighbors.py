@@ -1,8 +1,9 @@
 """Neighbor lists inside compiled programs: right for open, slab, periodic and skewed cells.
 
-`allocate` on the host chooses the shapes: K slots for each atom, and the lattice translations that
-any pair may need. `update` under jit keeps the shapes. The list holds all pairs within cutoff +
-skin and is built anew only when one of those left out could have come within the cutoff:
+`allocate` on the host chooses the shapes: K slots for each atom, the lattice translations that any
+pair may need, and, where there are many atoms, bins in which to look for pairs. `update` under jit
+keeps the shapes. The list holds all pairs within cutoff + skin and is built anew only when one of
+those left out could have come within the cutoff:
 
     2 max_i |u_i| + |F - 1| (cutoff + skin) > skin,
 
@@ -20,12 +21,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from jmlip.core.types import AtomIndex, AtomVectors, HostVectors, PairIndex, PairMask
+from jmlip.graphs.bins import Bins, choose_bins, list_candidates
 from jmlip.graphs.graph import AtomGraph, Edges, Globals, Nodes
 from jmlip.graphs.search import compact, needed_images, opposite_slots, reciprocal
 from jmlip.ops.neighbors import neighbors as host_neighbors
 
 OVERFLOW = 1
-"""Status bit: an atom has more neighbors than slots; allocate with more."""
+"""Status bit: an atom has more neighbors than slots, or bins are too full; allocate with more."""
 IMAGES = 2
 """Status bit: the cell has become so thin that pairs need more translations; allocate anew."""
 
@@ -41,6 +43,7 @@ class DeviceNeighbors(NamedTuple):
     reverse: PairIndex
     mask: PairMask
     images: Int[Array, "images 3"]  # translations searched, symmetric, in lexicographic order
+    bins: Bins  # its shape is how neighbors are searched
     reference_positions: AtomVectors  # those the list was built for
     reference_cell: Cell
     has_volume: Bool[Array, ""]  # periodic in three directions
@@ -75,7 +78,8 @@ def allocate(
         np.asarray(positions, np.float64), np.asarray(cell, np.float64), np.array(pbc), reach
     )
     count = np.bincount(pairs.receivers, minlength=n)
-    images = _translations(np.asarray(needed_images(reciprocal(cell, pbc), reach)))
+    inverse = reciprocal(cell, pbc)
+    images = _translations(np.asarray(needed_images(inverse, reach)))
     k = min(int(np.ceil(count.max() * capacity_factor)), n * len(images) - 1)
     k = max(k, 1)
     slots = np.arange(len(pairs.receivers)) - np.repeat(np.cumsum(count) - count, count)
@@ -93,6 +97,9 @@ def allocate(
         reverse=jnp.asarray(reverse),
         mask=jnp.asarray((np.arange(k) < count[:, None]).reshape(-1)),
         images=jnp.asarray(images),
+        bins=choose_bins(
+            positions, cell, inverse, pbc, reach=reach, capacity_factor=capacity_factor
+        ),
         reference_positions=positions,
         reference_cell=cell,
         has_volume=jnp.asarray(all(pbc)),
@@ -194,11 +201,19 @@ def _build(positions, cell, old, *, pbc, reach):
     n, n_images = len(positions), len(old.images)
     k = len(old.senders) // n
     inverse = reciprocal(cell, pbc)
-    keys, shifts, count = compact(positions, cell, inverse, old.images, reach=reach, n_slots=k)
+    candidates = None
+    if old.bins.shape[3]:
+        candidates = list_candidates(positions, cell, inverse, old.bins, pbc=pbc, reach=reach)
+    keys, shifts, count = compact(
+        positions, cell, inverse, old.images, candidates, reach=reach, n_slots=k
+    )
     reverse, found = opposite_slots(keys, n_images)
     own = jnp.arange(n, dtype=jnp.int32)[:, None]
     thin = jnp.any(needed_images(inverse, reach) > old.images.max(axis=0))
-    status = jnp.where(count.max() > k, OVERFLOW, 0) | jnp.where(thin, IMAGES, 0)
+    full = count.max() > k
+    if candidates is not None:
+        full |= candidates.crowd > old.bins.shape[3]
+    status = jnp.where(full, OVERFLOW, 0) | jnp.where(thin, IMAGES, 0)
     return old._replace(
         senders=jnp.where(found, keys // n_images, own).reshape(-1),
         shifts=jnp.where(found[..., None], shifts, 0).reshape(-1, 3),

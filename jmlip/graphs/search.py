@@ -2,9 +2,10 @@
 
 Each pair is first brought to the nearest cell (fractional differences within one half), so that
 cells wider than twice the reach need no image at all; for others a fixed set of translations is
-tried. Candidates are numbered `key = sender * n_images + image`, which sorts the slots of each atom
-by sender and shift, and makes the opposite pair's key known: `receiver * n_images + (n_images - 1 -
-image)`, as the translations are symmetric.
+tried. The senders tried are all atoms, or those that `bins` leaves. Candidates are numbered
+`key = sender * n_images + image`, which sorts the slots of each atom by sender and shift, and makes
+the opposite pair's key known: `receiver * n_images + (n_images - 1 - image)`, as the translations
+are symmetric.
 """
 
 import jax
@@ -13,8 +14,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jmlip.core.types import AtomVectors
+from jmlip.graphs.bins import WORD, Candidates
 
-_BLOCK = 2**22  # candidates looked at together
+_BLOCK = 2**18  # candidates looked at together
 _ROUNDING = 1e-3  # of a lattice vector: slack for fractional coordinates in float32
 
 
@@ -43,39 +45,86 @@ def compact(
     cell: Float[Array, "3 3"],
     inverse: Float[Array, "3 3"],
     images: Int[Array, "images 3"],
+    candidates: Candidates | None,
     *,
     reach: float,
     n_slots: int,
 ) -> tuple[Int[Array, "atoms k"], Int[Array, "atoms k 3"], Int[Array, " atoms"]]:
     """Keys of the first `n_slots` neighbors of each atom, their shifts, and how many there are.
 
-    Empty slots have the key `atoms * images`, larger than any.
+    Without candidates all atoms are tried. Empty slots have the key `atoms * images`, larger than
+    any.
     """
     n, n_images = len(positions), len(images)
     translations = jnp.matmul(images.astype(cell.dtype), cell, precision="highest")
+    # by columns: gathers of single numbers are many times faster than those of vectors
+    x, axes = positions.T, range(3)
 
     def block(receivers):
-        difference = positions[None] - positions[receivers][:, None]
-        turns = jnp.round(jnp.matmul(difference, inverse, precision="highest"))
-        nearest = difference - jnp.matmul(turns, cell, precision="highest")
-        squares = ((nearest[..., c, None] + translations[None, None, :, c]) ** 2 for c in range(3))
-        near = sum(squares, start=jnp.zeros(())) < reach**2
-        itself = jnp.arange(n)[None] == receivers[:, None]
-        near &= ~(itself[..., None] & (jnp.arange(n_images) == n_images // 2)[None, None])
-        running = jnp.cumsum(near.reshape(len(receivers), -1), axis=1, dtype=jnp.int32)
-        wanted = jnp.arange(1, n_slots + 1, dtype=jnp.int32)
-        keys = jax.vmap(lambda row: jnp.searchsorted(row, wanted))(running).astype(jnp.int32)
-        sender = jnp.minimum(keys // n_images, n - 1)
-        turn = jnp.take_along_axis(turns, sender[..., None], axis=1).astype(jnp.int32)
-        return keys, images[keys % n_images] - turn, running[:, -1]
+        senders = _senders(candidates, receivers, n)
+        difference = [x[c][senders] - x[c][receivers][:, None] for c in axes]
+        turns = [jnp.round(sum(difference[c] * inverse[c, k] for c in axes)) for k in axes]
+        nearest = [difference[c] - sum(turns[k] * cell[k, c] for k in axes) for c in axes]
+        squares = sum((nearest[c][..., None] + translations[None, None, :, c]) ** 2 for c in axes)
+        itself = senders == receivers[:, None]
+        middle = jnp.arange(n_images) == n_images // 2
+        near = (squares < reach**2) & ~(itself[..., None] & middle[None, None])
+        near &= (senders < n)[..., None]
+        column, count = first_true(near.reshape(len(receivers), -1), n_slots)
+        candidate, image = column // n_images, column % n_images
+        last = senders.shape[1] - 1
+        pick = lambda rows: jnp.take_along_axis(rows, jnp.minimum(candidate, last), axis=1)
+        sender = pick(jnp.broadcast_to(senders, itself.shape))
+        key = jnp.where(candidate <= last, sender * n_images + image, n * n_images)
+        shift = [images[:, k][image] - pick(turns[k]).astype(jnp.int32) for k in axes]
+        return key, jnp.stack(shift, axis=-1), count
 
-    n_blocks = max(1, -(-n * n * n_images // _BLOCK))
+    n_candidates = n if candidates is None else candidates.table.shape[1]
+    n_blocks = max(1, -(-n * n_candidates * n_images // _BLOCK))
     size = -(-n // n_blocks)
     # the last block is filled up with the last atom
     receivers = np.minimum(np.arange(n_blocks * size), n - 1).reshape(n_blocks, size)
     keys, shifts, count = jax.lax.map(block, jnp.asarray(receivers, jnp.int32))
     flat = lambda x: x.reshape(n_blocks * size, *x.shape[2:])[:n]
     return flat(keys), flat(shifts), flat(count)
+
+
+def _senders(candidates, receivers, n):
+    """Atoms to try, ascending, [1 or receivers, candidates]; those from `n` on fill the words."""
+    if candidates is None:
+        return jnp.arange(-(-n // WORD) * WORD, dtype=jnp.int32)[None]
+    width = candidates.table.shape[1]
+    place = (candidates.home[receivers] * width)[:, None] + jnp.arange(width, dtype=jnp.int32)[None]
+    return candidates.table.reshape(-1)[place]
+
+
+def first_true(
+    flags: Bool[Array, "rows columns"], n_slots: int
+) -> tuple[Int[Array, "rows k"], Int[Array, " rows"]]:
+    """Columns of the first `n_slots` true flags of each row, and how many there are in all.
+
+    Where there are fewer, the column is the number of columns, which must be a multiple of 32.
+    Flags become bits of words, so that running sums and searches go over words, not flags.
+    """
+    n_words = flags.shape[1] // WORD
+    bit = jnp.uint32(1) << jnp.arange(WORD, dtype=jnp.uint32)
+    bits = jnp.where(flags.reshape(-1, n_words, WORD), bit[None, None], jnp.uint32(0))
+    words = jnp.sum(bits, axis=-1, dtype=jnp.uint32)
+    ones = jax.lax.population_count(words).astype(jnp.int32)
+    running = jnp.cumsum(ones, axis=1, dtype=jnp.int32)
+    wanted = jnp.arange(n_slots, dtype=jnp.int32)
+    at = jax.vmap(lambda row: jnp.searchsorted(row, wanted, side="right"))(running)
+    at = at.astype(jnp.int32)
+    inside = jnp.minimum(at, n_words - 1)
+    word = jnp.take_along_axis(words, inside, axis=1)
+    left = wanted[None] - jnp.take_along_axis(running - ones, inside, axis=1)
+    place = jnp.zeros_like(left)
+    for width in (16, 8, 4, 2, 1):  # into the half of the word that holds it
+        low = (word >> place.astype(jnp.uint32)) & jnp.uint32((1 << width) - 1)
+        n_low = jax.lax.population_count(low).astype(jnp.int32)
+        above = left >= n_low
+        place, left = jnp.where(above, place + width, place), jnp.where(above, left - n_low, left)
+    return jnp.where(at < n_words, WORD * at + place, WORD * n_words), running[:, -1]
 
 
 def opposite_slots(
