@@ -1,7 +1,6 @@
 """`jmlip relax`: the nearest minimum of the energy, of positions or of positions and cell."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from jmlip.cli import options as kinds
@@ -43,7 +42,7 @@ def add_parser(subparsers) -> None:
 def run(options: argparse.Namespace) -> None:
     from jmlip.cli.cache import use_compilation_cache
     from jmlip.cli.kernels import mention_kernels
-    from jmlip.core.errors import ConfigError
+    from jmlip.core.errors import ConfigError, DivergenceError
     from jmlip.data import write
     from jmlip.factory import load_potential
     from jmlip.interop.relax import NotRelaxed, relax
@@ -62,8 +61,8 @@ def run(options: argparse.Namespace) -> None:
         )
     except NotRelaxed as failure:
         write(options.out, [failure.structure])
-        print(f"not relaxed; the last structure is in {options.out}", file=sys.stderr)
-        raise
+        why = str(failure).removesuffix(".")
+        raise DivergenceError(f"{why}; {options.out} holds the last one.") from failure
     write(options.out, [result.structure])
     assert result.structure.energy is not None
     gain = result.initial_energy - result.structure.energy

@@ -101,7 +101,7 @@ CASES = {
     "time step zero": Case(NVE + " --timestep-fs 0", 2, "positive"),
     "time step infinite": Case(NVE + " --timestep-fs inf", 2, "finite"),
     "temperature NaN": Case(NVE + " --temperature-K nan", 2, "temperature-K"),
-    "ensemble unknown": Case(NVE + " --ensemble npt", 2, "langevin"),
+    "ensemble unknown": Case(NVE + " --ensemble nvt", 2, "langevin"),
     "seed that nothing is drawn with": Case(
         NVE.replace("--temperature-K 300", "--seed 1"), 2, "--seed means nothing"
     ),
@@ -122,7 +122,6 @@ CASES = {
     ),
     "relax to no format": Case("relax {p} {d} --out {t}/o.pdb", 2, ".extxyz"),
     "relax the cell of a molecule": Case("relax {p} {d} --out {t}/o.xyz --cell", 2, "periodic"),
-    "relax in too few steps": Case("relax {p} {d} --out {t}/o.xyz --steps 1", 1, "1 steps"),
     "relax below a file": Case("relax {p} {d} --out {d}/o.xyz", 1, "cannot write"),
     # configurations
     "config absent": Case("train {t}/no.toml", 2, "cannot read"),

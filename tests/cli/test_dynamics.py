@@ -64,7 +64,7 @@ def test_a_relaxation_that_ends_too_soon_leaves_its_last_structure(
     words = ("--steps", 1, "--fmax-eV-A", 1e-9)
     result = jmlip("relax", potential, folder / "held-out.xyz", "--out", out, *words)
     assert (result.code, "allow more steps" in result.err) == (1, True)
-    assert f"the last structure is in {out}" in result.err
+    assert f"{out} holds the last one" in result.err
     assert read(out)[0].forces is not None
 
 
