@@ -124,7 +124,11 @@ def trajectory(integrator, state, n_steps, observe):
 
 @pytest.mark.parametrize("name", ALL)
 def test_error_of_the_conserved_energy_is_of_second_order(name, x64):
-    """The slope of its fluctuation against the time step, over the same time, is 2."""
+    """The slope of its fluctuation against the time step, over the same time, is 2.
+
+    It is 1 where noise comes between two kicks of the slow force: the heat is booked as if the
+    atoms had moved with the mean of the velocities at the kicks. Sampling is of second order still.
+    """
     steps = np.array([0.01, 0.02, 0.04])
 
     @jax.jit
@@ -147,7 +151,8 @@ def test_error_of_the_conserved_energy_is_of_second_order(name, x64):
         replicas = jax.vmap(variance, (0, None, None))(jnp.arange(200), dt, round(2.0 / dt))
         return float(jnp.sqrt(replicas.mean()))
 
-    assert log_log_slope(steps, np.array([spread(dt) for dt in steps])) == pytest.approx(2, abs=0.1)
+    slope = log_log_slope(steps, np.array([spread(dt) for dt in steps]))
+    assert slope == pytest.approx(1 if name == "respa langevin" else 2, abs=0.1)
 
 
 @pytest.mark.parametrize("name", ["nve", "respa"])
