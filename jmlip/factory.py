@@ -54,8 +54,6 @@ def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
     module, config_class = MODELS[kind]
     values = {**PRESETS.get(kind, {}), **_sized(kind, config)}
     found = from_dict(config_class, values, where="model")
-    if not all(1 <= number <= 118 for number in found.species):
-        raise ConfigError(f"model.species must be atomic numbers, found {found.species}.")
     if found.cutoff > LARGEST_CUTOFF:
         raise ConfigError(f"model.cutoff must be at most {LARGEST_CUTOFF}, found {found.cutoff}.")
     return module(config=found)

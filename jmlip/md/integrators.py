@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jmlip.analysis.thermodynamics import degrees_of_freedom
 from jmlip.core.types import AtomVectors, Key
 from jmlip.graphs.device_neighbors import Cell
 from jmlip.md.chains import make_chain
@@ -39,7 +40,7 @@ from jmlip.md.propagator import (
     propagate,
     simulate,
 )
-from jmlip.md.state import MDState, kinetic_energy, make_state, n_degrees_of_freedom
+from jmlip.md.state import MDState, kinetic_energy, make_state
 from jmlip.md.velocities import remove_center_of_mass_motion
 
 Mass = Float[Array, "atoms 1"]
@@ -122,7 +123,7 @@ def make_nose_hoover(
     def init(positions, momenta, mass, cell, neighbors, key):
         del key
         dynamics = simulate.NVTNoseHooverState(positions, momenta, positions, mass, None)
-        bath = chain.init(n_degrees_of_freedom(len(positions)), kinetic_energy(dynamics))
+        bath = chain.init(degrees_of_freedom(len(positions)), kinetic_energy(dynamics))
         dynamics = dynamics.set(chain=bath)
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
@@ -151,7 +152,7 @@ def make_csvr(forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar) -> Integra
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def rescale(dynamics):
-        n_free = n_degrees_of_freedom(len(dynamics.position))
+        n_free = degrees_of_freedom(len(dynamics.position))
         key, draw = jax.random.split(dynamics.rng)
         kinetic = kinetic_energy(dynamics)
         factor = _rescaling(kinetic, n_free, kT, decay=jnp.exp(-dt / tau), key=draw)

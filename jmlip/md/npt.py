@@ -26,10 +26,11 @@ import jax.numpy as jnp
 from jax_md import dataclasses
 from jaxtyping import Array, Float
 
+from jmlip.analysis.thermodynamics import degrees_of_freedom
 from jmlip.md.chains import make_chain
 from jmlip.md.integrators import Integrator, counted
 from jmlip.md.propagator import Scalar, evaluate_all, kick, levels_of, position_step, renewed
-from jmlip.md.state import ForceFn, MDState, kinetic_energy, make_state, n_degrees_of_freedom
+from jmlip.md.state import ForceFn, MDState, kinetic_energy, make_state
 
 CellMotion = Literal["isotropic", "anisotropic", "full"]
 Tensor = Float[Array, "3 3"]
@@ -82,7 +83,7 @@ def make_npt(
     cell_chain = make_chain(dt=dt, kT=kT, tau=tau_barostat, length=chain_length)
 
     def mass(dynamics):
-        n_free = n_degrees_of_freedom(len(dynamics.position))
+        n_free = degrees_of_freedom(len(dynamics.position))
         return (n_free + 3) * kT * tau_barostat**2 / 3.0
 
     def cell_kinetic(dynamics):
@@ -92,7 +93,7 @@ def make_npt(
         del key
         rate = jnp.zeros((3, 3), positions.dtype)
         dynamics = NPTState(positions, momenta, positions, masses, rate, None, None)
-        n_free = n_degrees_of_freedom(len(positions))
+        n_free = degrees_of_freedom(len(positions))
         dynamics = dynamics.set(
             chain=chain.init(n_free, kinetic_energy(dynamics)),
             cell_chain=cell_chain.init(_N_FREE[motion], cell_kinetic(dynamics)),
@@ -129,7 +130,7 @@ def _drive(state: MDState, pressure: Scalar) -> Tensor:
     """G: what strains the cell."""
     momentum, velocity = state.dynamics.momentum, state.dynamics.momentum / state.dynamics.mass
     internal = jnp.matmul(momentum.T, velocity, precision="highest") - state.virial
-    n_free = n_degrees_of_freedom(len(momentum))
+    n_free = degrees_of_freedom(len(momentum))
     outside = 2.0 * kinetic_energy(state.dynamics) / n_free - pressure * _volume(state.cell)
     return internal + outside * jnp.eye(3, dtype=momentum.dtype)
 
@@ -145,7 +146,7 @@ def _project(drive: Tensor, motion: CellMotion) -> Tensor:
 def _half_kick(state: MDState, dt: Scalar) -> MDState:
     """Half a step of the momenta, under forces and the strain of the cell: a palindrome."""
     now = state.dynamics
-    drag = now.rate + jnp.trace(now.rate) / n_degrees_of_freedom(len(now.position)) * jnp.eye(
+    drag = now.rate + jnp.trace(now.rate) / degrees_of_freedom(len(now.position)) * jnp.eye(
         3, dtype=now.rate.dtype
     )
     shrink = _exponential(-0.25 * dt * drag)
@@ -170,7 +171,7 @@ def _drift(state: MDState, dt: Scalar) -> MDState:
 
 
 def _exponential(exponent: Tensor) -> Tensor:
-    """Exp of a small symmetric matrix; also differentiable where eigenvalues are equal."""
+    """Exponential of a small symmetric matrix; also differentiable where eigenvalues are equal."""
     unit = jnp.eye(3, dtype=exponent.dtype)
     total = unit
     for order in range(_TAYLOR_ORDER, 0, -1):

@@ -134,7 +134,7 @@ def _meeting(state: MDState, levels: Sequence[Level], k: int) -> AtomVectors:
 
 
 def kick(state: MDState, force: AtomVectors, dt: Scalar) -> MDState:
-    """P + dt f."""
+    """Momenta p + dt f."""
     dynamics = simulate.momentum_step(state.dynamics.set(force=force), dt)
     return state._replace(dynamics=dynamics)
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
+from jmlip.analysis.thermodynamics import degrees_of_freedom
 from jmlip.core import units
 from jmlip.core.types import AtomVectors
 from jmlip.graphs.device_neighbors import Cell
@@ -92,11 +93,6 @@ def with_neighbors(state: MDState, neighbors: Sequence[Any]) -> MDState:
     return state._replace(levels=tuple(level._replace(neighbors=new) for level, new in pairs))
 
 
-def n_degrees_of_freedom(n_atoms: int) -> int:
-    """3 N - 3, as the center of mass rests; 3 for a single atom, which is left its motion."""
-    return 3 * n_atoms - 3 if n_atoms > 1 else 3
-
-
 def kinetic_energy(dynamics: Any) -> Float[Array, ""]:
     """Kinetic energy of the dynamics of a state, eV."""
     # not jax-md's: it asks for float64 sums, of which jax warns where they are switched off
@@ -105,7 +101,7 @@ def kinetic_energy(dynamics: Any) -> Float[Array, ""]:
 
 def temperature_K(kinetic: Any, n_atoms: int) -> Any:
     """Temperature of a kinetic energy in eV: 2 K / (degrees of freedom * k)."""
-    return 2.0 * kinetic / (n_degrees_of_freedom(n_atoms) * units.KELVIN)
+    return 2.0 * kinetic / (degrees_of_freedom(n_atoms) * units.KELVIN)
 
 
 def pressure(kinetic: Any, virial: Any, volume: Any) -> Any:

@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from jmlip.core.elements import check_species
 from jmlip.ops.forms import BackendName
 from jmlip.ops.irreps import SCALAR, Irrep, all_irreps, harmonics, product
 
@@ -97,6 +98,7 @@ class AllegroConfig:
     kernels: BackendName = "auto"
 
     def __post_init__(self):
+        check_species(self.species)
         bounds = {
             "n_layers": (1, 16),
             "n_scalars": (1, 4096),
@@ -119,8 +121,6 @@ class AllegroConfig:
                 raise ValueError(
                     f"model.{name} must be at most 8 widths between 1 and 4096, got {widths}."
                 )
-        if not self.species or len(set(self.species)) != len(self.species):
-            raise ValueError(f"model.species must be distinct elements, got {self.species}.")
         if not self.cutoff > 0.0:
             raise ValueError(f"model.cutoff must be positive, got {self.cutoff}.")
         if self.embedding == "product" and self.n_scalars % 2:

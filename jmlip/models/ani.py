@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jaxtyping import Array, Float, Int
 
+from jmlip.core.elements import check_species
 from jmlip.graphs.graph import AtomGraph, n_slots
 from jmlip.graphs.output import AtomicOutput
 from jmlip.ops import safe
@@ -68,6 +69,7 @@ class ANIConfig:
     cutoff_function: CutoffName = "cosine_squared"
 
     def __post_init__(self):
+        check_species(self.species)
         for name in ("radial_shifts", "angular_shifts", "angular_sections"):
             if not 1 <= getattr(self, name) <= 256:
                 raise ValueError(
@@ -88,8 +90,6 @@ class ANIConfig:
             raise ValueError("model.radial_start and angular_start must lie below their cutoffs.")
         if not self.hidden or len(self.hidden) > 16 or min(self.hidden) < 1:
             raise ValueError(f"model.hidden must be 1 to 16 positive widths, got {self.hidden}.")
-        if not self.species or len(set(self.species)) != len(self.species):
-            raise ValueError(f"model.species must be distinct elements, got {self.species}.")
 
 
 class ANI(nn.Module):

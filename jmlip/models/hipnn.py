@@ -30,6 +30,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jaxtyping import Array, Float
 
+from jmlip.core.elements import check_species
 from jmlip.graphs.graph import AtomGraph, from_senders, n_slots
 from jmlip.graphs.output import AtomicOutput
 from jmlip.ops import safe
@@ -83,6 +84,7 @@ class HIPNNConfig:
     energy_shift: float = 0.0
 
     def __post_init__(self):
+        check_species(self.species)
         for name in ("n_features", "n_sensitivities", "n_interactions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
@@ -101,8 +103,6 @@ class HIPNNConfig:
                 "model.r_low < model.r_high <= model.cutoff must hold, "
                 f"got {self.r_low}, {self.r_high}, {self.cutoff} angstrom."
             )
-        if not self.species or len(set(self.species)) != len(self.species):
-            raise ValueError(f"model.species must be distinct elements, got {self.species}.")
 
 
 class HIPNN(nn.Module):

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import ase.data
 
+from jmlip.core.elements import check_species
 from jmlip.ops.forms import BackendName
 from jmlip.ops.irreps import (
     SCALAR,
@@ -141,6 +142,7 @@ class MultiACEConfig:
     kernels: BackendName = "auto"
 
     def __post_init__(self):
+        check_species(self.species)
         for name, (low, high) in _BOUNDS.items():
             for value in _each(getattr(self, name)):
                 if value is not None and not low <= value <= high:
@@ -158,8 +160,6 @@ class MultiACEConfig:
                 )
         if self.radial_species and self.radial_hidden:
             raise ValueError("model.radial_species needs model.radial_hidden = [].")
-        if not self.species or len(set(self.species)) != len(self.species):
-            raise ValueError(f"model.species must be distinct elements, got {self.species}.")
         if len(set(self.states)) != len(self.states) or any(spin < 1 for _, spin in self.states):
             raise ValueError(
                 "model.states must be different pairs of total charge and spin multiplicity, "

@@ -14,10 +14,11 @@ from jax_md import simulate
 from scipy import stats
 
 from jmlip.analysis.lines import log_log_slope
+from jmlip.analysis.thermodynamics import degrees_of_freedom
 from jmlip.core.structure import Structure
 from jmlip.md import integrators
 from jmlip.md.propagator import Level
-from jmlip.md.state import Evaluation, kinetic_energy, n_degrees_of_freedom
+from jmlip.md.state import Evaluation, kinetic_energy
 from jmlip.md.velocities import masses, maxwell_boltzmann
 
 KT = 0.1  # eV
@@ -302,7 +303,7 @@ def test_a_single_atom_keeps_three_degrees_of_freedom(key):
     mass = jnp.full((1, 1), 12.0)
     momentum = maxwell_boltzmann(mass, kT=KT, key=key)
     assert float(jnp.abs(momentum).min()) > 0.0
-    assert (n_degrees_of_freedom(1), n_degrees_of_freedom(2)) == (3, 3)
+    assert (degrees_of_freedom(1), degrees_of_freedom(2)) == (3, 3)
 
 
 def test_a_trajectory_is_differentiable(x64):
