@@ -29,14 +29,14 @@ class Study(NamedTuple):
     errors: Mapping[str, str]  # what is kept of `jmlip evaluate`, by the label in the table
 
 
-def arguments(text: str, folder: Path) -> argparse.ArgumentParser:
-    """The options every experiment has."""
+def arguments(text: str, folder: Path, data: str | None = None) -> argparse.ArgumentParser:
+    """The options every experiment has; its data stand in a folder of its name, or of `data`."""
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawTextHelpFormatter
     )
-    data = Path(os.environ.get("JMLIP_DATA", SHARED)) / folder.name
+    place = Path(os.environ.get("JMLIP_DATA", SHARED)) / (data or folder.name)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--data", type=Path, default=data, help="folder of the data set")
+    parser.add_argument("--data", type=Path, default=place, help="folder of the data set")
     parser.add_argument("--runs", type=Path, default=Path("runs") / folder.name)
     parser.add_argument("--table", action="store_true", help="print the tables of the README")
     return parser

@@ -1,12 +1,13 @@
 """From names to models and from directories to potentials: the only file that knows every model."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 
-from jmlip.core.config import from_dict, unknown
+from jmlip.core.config import from_dict, to_dict, unknown
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.models.allegro import Allegro
 from jmlip.models.allegro_config import PRESETS as ALLEGRO_PRESETS
@@ -16,6 +17,7 @@ from jmlip.models.hipnn import HIPNN, HIPNNConfig
 from jmlip.models.multi_ace import MultiACE
 from jmlip.models.multi_ace_config import PRESETS as MULTI_ACE_PRESETS
 from jmlip.models.multi_ace_config import MultiACEConfig
+from jmlip.models.pair import PARTS, Pair, PairConfig
 from jmlip.models.sizes import SIZES
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.storage import LARGEST_CUTOFF, read_parameters, read_potential_files
@@ -32,15 +34,18 @@ MODELS: Mapping[str, tuple[type[nn.Module], type]] = {
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {**ALLEGRO_PRESETS, **MULTI_ACE_PRESETS}
+KINDS = (*MODELS, "pair")
+"""What `model.kind` may be; a pair is made of two models of the others."""
 
 
 def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
-    """The model `kind` (a key of `MODELS`) with a configuration given as plain values.
+    """The model `kind` (one of `KINDS`) with a configuration given as plain values.
 
     Args:
         kind: name of the model, or of a preset.
         config: fields of its configuration; `size` ("S", "M", "L") stands for those of
-            `jmlip.models.sizes`, where they are not given themselves.
+            `jmlip.models.sizes`, where they are not given themselves. A "pair" has two tables,
+            `small` and `large`, each with `kind` and the fields of that model.
 
     Raises:
         ConfigError: unknown kind or key (the nearest valid one is named), or a value out of range.
@@ -49,24 +54,67 @@ def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
         >>> make_model("hipnn", {"species": [1, 6, 8], "n_features": 32}).config.n_features
         32
     """
+    if kind == "pair":
+        return _make_pair(from_dict(PairConfig, config, where="model"))
+    return _make_single(kind, config, where="model")
+
+
+def _make_single(kind: str, config: Mapping[str, Any], *, where: str) -> nn.Module:
     if kind not in MODELS:
-        raise ConfigError(unknown(kind, MODELS, what=f"model.kind {kind!r}"))
+        raise ConfigError(unknown(kind, KINDS, what=f"{where}.kind {kind!r}"))
     module, config_class = MODELS[kind]
-    values = {**PRESETS.get(kind, {}), **_sized(kind, config)}
-    found = from_dict(config_class, values, where="model")
+    values = {**PRESETS.get(kind, {}), **_sized(kind, config, where=where)}
+    found = from_dict(config_class, values, where=where)
     if found.cutoff > LARGEST_CUTOFF:
-        raise ConfigError(f"model.cutoff must be at most {LARGEST_CUTOFF}, found {found.cutoff}.")
+        raise ConfigError(f"{where}.cutoff must be at most {LARGEST_CUTOFF}, found {found.cutoff}.")
     return module(config=found)
 
 
-def _sized(kind: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _sized(kind: str, config: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:
     if "size" not in config:
         return config
     given = {name: value for name, value in config.items() if name != "size"}
     size = config["size"]
     if not isinstance(size, str) or size not in SIZES[kind]:
-        raise ConfigError(unknown(str(size), SIZES[kind], what=f"model.size {size!r}"))
+        raise ConfigError(unknown(str(size), SIZES[kind], what=f"{where}.size {size!r}"))
     return {**SIZES[kind][size], **given}
+
+
+def _make_pair(config: PairConfig) -> Pair:
+    """Both models, and a configuration in which all their fields are named."""
+    models, tables = {}, {}
+    for name in PARTS:
+        given = {**getattr(config, name), "species": [*config.species]}
+        kind = given.pop("kind")
+        model: Any = _make_single(kind, given, where=f"model.{name}")
+        models[name] = model
+        tables[name] = {"kind": kind, **to_dict(model.config)}
+        del tables[name]["species"]
+    return Pair(config=PairConfig(species=config.species, **tables), **models)
+
+
+def split_pair(potential: Potential) -> tuple[Potential, Potential] | None:
+    """The two parts of a pair as potentials that add up to it; None for any other potential.
+
+    Returns:
+        The small one, with the reference energies, and the large one, which is a residual and has
+        none.
+    """
+    if not isinstance(potential.model, Pair):
+        return None
+    parts = []
+    for name in PARTS:
+        model: Any = getattr(potential.model, name)
+        part = dataclasses.replace(
+            potential,
+            kind=getattr(potential.model.config, name)["kind"],
+            model=model,
+            params=potential.params[name],
+            cutoff=model.config.cutoff,
+        )
+        parts.append(part)
+    small, large = parts
+    return small, dataclasses.replace(large, reference_energies=(0.0,) * len(large.species))
 
 
 def load_potential(path: str | Path) -> Potential:
@@ -92,7 +140,8 @@ def load_potential(path: str | Path) -> Potential:
         ('hipnn', (1, 8), 6.5)
     """
     files = read_potential_files(path)
-    if "size" in files.model:
+    tables = [files.model, *(part for part in files.model.values() if isinstance(part, dict))]
+    if any("size" in table for table in tables):
         raise PotentialError(f"{path}: config.json must name all fields, found 'size' instead.")
     try:
         model: Any = make_model(files.kind, files.model)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jmlip.core.config import from_dict, load_toml, override, to_dict
+from jmlip.cli.model_section import check_model, kind_of, known_model
+from jmlip.core.config import from_dict, load_toml, override
 from jmlip.core.errors import ConfigError
 from jmlip.data.units import Units
-from jmlip.factory import MODELS, PRESETS, make_model
+from jmlip.factory import PRESETS
 from jmlip.training.config import LoopConfig, TrainingConfig
 from jmlip.training.losses import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig
@@ -98,7 +99,7 @@ class RunConfig:
     Args:
         data: section `data`.
         model: section `model`: `kind` and the fields of that model's configuration, without the
-            species, which the data name.
+            species, which the data name; `jmlip.cli.model_section`.
         loss: section `loss`; if absent, energies and forces as far as the data have them.
         optimizer: section `optimizer`.
         training: section `training`.
@@ -114,64 +115,28 @@ class RunConfig:
     training: LoopConfig = dataclasses.field(default_factory=LoopConfig)
 
     def __post_init__(self):
-        if "species" in self.model:
-            raise ConfigError("model.species comes from the data; remove it.")
-        make_model(self.kind, self.complete_model(species=(1,), shortest_distance=None))
+        check_model(self.model)
         self.training_config(self.loss or DEFAULT_LOSS)
 
     @property
     def kind(self) -> str:
         """Name of the model."""
-        return str(self.model.get("kind", "hipnn"))
+        return kind_of(self.model)
 
     @property
-    def model_fields(self) -> dict[str, Any]:
-        """Fields of the model's configuration that were given."""
-        return {name: value for name, value in self.model.items() if name != "kind"}
-
-    def complete_model(
-        self, *, species: tuple[int, ...], shortest_distance: float | None
-    ) -> dict[str, Any]:
-        """Fields of the model's configuration with those that follow from the data.
-
-        Args:
-            species: atomic numbers in the data.
-            shortest_distance: in the training set, angstrom; the initial radial functions of a
-                model span from there to the cutoff, unless they are given.
-        """
-        fields: dict[str, Any] = {"species": list(species)}
-        known = dataclasses.fields(MODELS[self.kind][1]) if self.kind in MODELS else ()
-        defaults = {field.name: field.default for field in known}
-        cutoff = self.model_fields.get("cutoff", defaults.get("cutoff"))
-        if {"r_low", "r_high"} <= set(defaults) and isinstance(cutoff, int | float):
-            fields["r_high"] = round(R_HIGH * cutoff, 3)
-            fields["r_low"] = round(R_LOW * (shortest_distance or 0.5 * cutoff), 3)
-        return fields | self.model_fields
+    def shifts_by_mean(self) -> bool:
+        """Whether atomic energies hold the energy of binding, whose mean is known."""
+        return self.data.reference == "isolated-atoms"
 
     def known_model(self) -> dict[str, Any]:
         """Kind and all fields of the model, except those that only the data can tell."""
-        near, far = (
-            to_dict(make_model(self.kind, self.complete_model(**guess)).config)
-            for guess in (
-                {"species": (1,), "shortest_distance": None},
-                {"species": (2,), "shortest_distance": 0.1},
-            )
-        )
-        known = {name: value for name, value in near.items() if far.get(name) == value}
-        if self.data.reference == "isolated-atoms" and "energy_shift" not in self.model:
-            known.pop("energy_shift", None)
-        if "mean_neighbors" in known:  # with it the scale is that of the forces
-            for name in {"mean_neighbors", "energy_scale"} - set(self.model):
-                known.pop(name)
-        return {"kind": self.kind, **known}
+        return known_model(self.model, shift_by_mean=self.shifts_by_mean)
 
     def training_config(self, loss: LossConfig) -> TrainingConfig:
         """What `fit` wants."""
         return TrainingConfig(loss=loss, optimizer=self.optimizer, training=self.training)
 
 
-R_LOW, R_HIGH = 0.95, 0.85
-"""Begin and end of the initial radial functions: in units of the shortest distance, the cutoff."""
 EQUIVARIANT_RATE = 0.03
 """Learning rate of Muon for the equivariant models, unless one is given."""
 DEFAULT_LOSS = LossConfig(energy=TermConfig(weight=1.0), forces=TermConfig(weight=10.0))
@@ -193,6 +158,9 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
         folder = path.absolute().parent
         files = {name: _absolute(folder, data[name]) for name in FILE_FIELDS if name in data}
         values["data"] = {**data, **files}
+    model = values.get("model")
+    if isinstance(model, Mapping):
+        values["model"] = {name: _absolute_start(path, value) for name, value in model.items()}
     return from_dict(RunConfig, _with_learning_rate(values))
 
 
@@ -201,9 +169,20 @@ def _with_learning_rate(values: Mapping[str, Any]) -> Mapping[str, Any]:
     model, optimizer = values.get("model", {}), values.get("optimizer", {})
     if not (isinstance(model, Mapping) and isinstance(optimizer, Mapping)):
         return values  # said by whoever reads it
-    if model.get("kind") in PRESETS and optimizer.get("name", "muon") == "muon":
+    parts = [part for part in model.values() if isinstance(part, Mapping)]
+    if (
+        any(part.get("kind") in PRESETS for part in (model, *parts))
+        and optimizer.get("name", "muon") == "muon"
+    ):
         return {**values, "optimizer": {"learning_rate": EQUIVARIANT_RATE, **optimizer}}
     return values
+
+
+def _absolute_start(path: Path, table: Any) -> Any:
+    """A part of a pair, with the place of the potential that it starts from."""
+    if not (isinstance(table, Mapping) and "potential" in table):
+        return table
+    return {**table, "potential": _absolute(path.absolute().parent, table["potential"])}
 
 
 def _absolute(folder: Path, value: Any) -> Any:

@@ -108,7 +108,10 @@ def _add_time_steps(parser: argparse.ArgumentParser) -> None:
         help="cheaper potential for small steps; what POTENTIAL adds to it acts once a time step",
     )
     group.add_argument(
-        "--n-inner", type=kinds.positive(int), metavar="N", help="small steps in each time step"
+        "--n-inner",
+        type=kinds.positive(int),
+        metavar="N",
+        help="small steps in each time step; alone, where POTENTIAL is a pair of models",
     )
 
 

@@ -116,7 +116,7 @@ def _summary(
     span = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     tests = ", ".join(f"{name} {len(s)}" for name, s in sets.tests.items())
     terms = ", ".join(f"{name} {term.weight:g}" for name, term in config.loss.terms.items())
-    model = ", ".join(f"{name} {value}" for name, value in config.model_fields.items())
+    model = ", ".join(f"{name} {value}" for name, value in config.model.items() if name != "kind")
     return {
         "Training set": f"{len(sets.train)} structures of {span} atoms",
         "Validation set": f"{len(sets.validation)} structures",

@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import jax
 
 from jmlip.cli.config import DataConfig, RunConfig, to_toml
 from jmlip.cli.kernels import mention_kernels
+from jmlip.cli.model_section import complete_model, resolve_model, started
 from jmlip.cli.sets import Sets, read_files, read_sets
 from jmlip.core.checkpoint import whole_file, write_json
 from jmlip.core.config import config_hash, to_dict
@@ -28,7 +30,6 @@ from jmlip.data import (
     reference_energies_least_squares,
     species_of,
 )
-from jmlip.factory import make_model
 from jmlip.potentials.potential import Potential, initial_potential
 from jmlip.potentials.storage import make_provenance, smallest_graph
 from jmlip.training.config import TrainingConfig
@@ -117,43 +118,32 @@ def prepare(config: RunConfig, *, command: str) -> Prepared:
     sets = read_sets(config.data)
     species = species_of(sets.train)
     reference = _reference_energies(config.data, sets.train, species)
-    cutoff = _model_config(config, species, None).cutoff
-    statistics = compute_statistics(
-        sets.train, cutoff=cutoff, species=species, reference_energies=reference
-    )
-    config = resolve(config, statistics)
+
+    @functools.cache
+    def statistics(cutoff: float) -> Statistics:
+        return compute_statistics(
+            sets.train, cutoff=cutoff, species=species, reference_energies=reference
+        )
+
+    config = resolve(config, species, statistics)
     assert config.loss is not None
     training = config.training_config(config.loss)
     require_labels(training, sets.train, sets.validation)
-    potential = untrained_potential(config, statistics, command=command)
+    potential = initial(config, species, statistics, command=command)
     for structures in (sets.validation, *sets.tests.values()):
         for structure in structures:
             potential.species_index(structure)
     return Prepared(config, sets, potential, training)
 
 
-def resolve(config: RunConfig, statistics: Statistics) -> RunConfig:
+def resolve(
+    config: RunConfig, species: tuple[int, ...], statistics: Callable[[float], Statistics]
+) -> RunConfig:
     """The configuration with everything filled in that follows from the data."""
-    plain = to_dict(_model_config(config, statistics.species, statistics.shortest_distance))
-    del plain["species"]
-    if config.data.reference == "isolated-atoms" and "energy_shift" not in config.model_fields:
-        # the energy of binding is a constant that training need not find first
-        plain["energy_shift"] = round(statistics.energy_per_atom_mean or 0.0, 4)
-    if "mean_neighbors" in plain:
-        measured = {
-            "mean_neighbors": statistics.mean_neighbors or 1.0,
-            "energy_scale": statistics.force_rms or 1.0,
-        }
-        given = config.model_fields
-        plain |= {k: round(v, 4) for k, v in measured.items() if k not in given}
-    loss = config.loss or default_loss(statistics)
-    return dataclasses.replace(config, model={"kind": config.kind, **plain}, loss=loss)
-
-
-def _model_config(config: RunConfig, species: tuple[int, ...], shortest: float | None) -> Any:
-    fields = config.complete_model(species=species, shortest_distance=shortest)
-    model = make_model(config.kind, fields)
-    return model.config
+    model = resolve_model(config.model, species, statistics, shift_by_mean=config.shifts_by_mean)
+    cutoff = complete_model(model, species, None).config.cutoff
+    loss = config.loss or default_loss(statistics(cutoff))
+    return dataclasses.replace(config, model=model, loss=loss)
 
 
 def default_loss(statistics: Statistics) -> LossConfig:
@@ -175,21 +165,29 @@ def default_loss(statistics: Statistics) -> LossConfig:
     return LossConfig(**terms)
 
 
-def untrained_potential(config: RunConfig, statistics: Statistics, *, command: str) -> Potential:
-    """A potential with random parameters."""
-    model = make_model(config.kind, {**config.model_fields, "species": [*statistics.species]})
+def initial(
+    config: RunConfig,
+    species: tuple[int, ...],
+    statistics: Callable[[float], Statistics],
+    *,
+    command: str,
+) -> Potential:
+    """The potential before the first step: random parameters, or those it starts from."""
+    model = complete_model(config.model, species, None)
+    found = statistics(model.config.cutoff)
     key = jax.random.key(config.training.seed)
     _require_memory(model, key)
-    return initial_potential(
+    potential = initial_potential(
         config.kind,
         model,
         key=key,
-        reference_energies=statistics.reference_energies,
-        statistics=statistics.to_dict(),
+        reference_energies=found.reference_energies,
+        statistics=found.to_dict(),
         provenance=make_provenance(
-            data_hash=statistics.data_hash, config_hash=config_hash(config), command=command
+            data_hash=found.data_hash, config_hash=config_hash(config), command=command
         ),
     )
+    return started(config.model, potential)
 
 
 def _require_memory(model: nn.Module, key: Key) -> None:

@@ -52,7 +52,7 @@ class MDConfig:
         tau_barostat_fs: period of the cell in "npt"; 1000 where it is not given.
         cell_motion: what the cell may do in "npt": scale, "isotropic", as where it is not given;
             stretch along x, y, z, "anisotropic"; take any shape, "full".
-        n_inner: steps of the inner potential in each time step; only, and always, with one.
+        n_inner: steps of the inner potential, or of the small part of a pair, in each time step.
         dtype: precision of positions, momenta and forces.
         skin: neighbors are listed up to cutoff + skin, angstrom.
         chunk_seconds: time between writes of trajectory and checkpoint; no influence on results.
@@ -92,14 +92,7 @@ class MDConfig:
                 f"ensemble 'npt' needs a finite pressure_GPa (--pressure-GPa), found "
                 f"{self.pressure_GPa}."
             )
-        for name in (
-            "timestep_fs",
-            "tau_barostat_fs",
-            "friction_per_ps",
-            "tau_fs",
-            "skin",
-            "chunk_seconds",
-        ):
+        for name in _POSITIVE:
             _require_positive(name, getattr(self, name))
         if self.ensemble != "nve":
             _require_positive("temperature_K", self.temperature_K)

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors
+from jmlip.factory import split_pair
 from jmlip.graphs import device_neighbors
 from jmlip.graphs.device_neighbors import Cell, DeviceNeighbors
 from jmlip.md.state import Evaluation, ForceFn
@@ -48,6 +50,33 @@ def make_force_fn(
         return Evaluation(result.energy[0], result.forces[:n_atoms], result.virial[0], neighbors)
 
     return force_fn
+
+
+def by_level(
+    potential: Potential, inner: Potential | None, n_inner: int | None
+) -> tuple[Potential, ...]:
+    """What is evaluated at each level, slowest first.
+
+    Raises:
+        ConfigError: the steps of an inner potential are given and there is none, or the reverse.
+    """
+    if inner is not None:
+        if n_inner is None:
+            raise ConfigError(
+                "an inner potential (--inner) needs n_inner (--n-inner), the number of its steps "
+                "in each time step, and found none."
+            )
+        return potential, inner
+    if n_inner is None:
+        return (potential,)
+    parts = split_pair(potential)
+    if parts is None:
+        raise ConfigError(
+            f"n_inner (--n-inner) needs an inner potential (--inner), or a pair of models, which "
+            f"brings its own; found a potential of kind {potential.kind!r} alone."
+        )
+    small, large = parts
+    return large, small
 
 
 def allocate_neighbors(

@@ -53,7 +53,8 @@ class Run:
         structure: species, cell and where to start.
         config: what to do.
         out: the trajectory.
-        inner: a cheaper potential for `config.n_inner` steps in each time step, if any.
+        inner: a cheaper potential for `config.n_inner` steps in each time step; None where there
+            is one time step, or where the potential is a pair and brings its own.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class Run:
         inner: Potential | None = None,
     ):
         self.potential, self.structure, self.config, self.out = potential, structure, config, out
-        self._potentials = (potential,) if inner is None else (potential, inner)
+        self._potentials = forces.by_level(potential, inner, config.n_inner)
+        self._whole = inner is not None
         first, later = (self._levels(skin) for skin in (None, config.skin))
         self._init = make_integrator(config, first).init
         self.integrator = make_integrator(config, later)
@@ -175,14 +177,15 @@ class Run:
         return positions, momenta, mass, cell, neighbors, thermostat_key
 
     def _levels(self, skin: float | None) -> tuple[Level, ...]:
-        """The potential, less the inner one where that goes on in smaller steps."""
+        """The potential, in two levels where a part of it goes on in smaller steps."""
         functions = [
             forces.make_force_fn(potential, self.structure, dtype=self.config.dtype, skin=skin)
             for potential in self._potentials
         ]
         if len(functions) == 1:
             return (Level(functions[0]),)
-        return Level(functions[0], n=self.config.n_inner or 1, whole=True), Level(functions[1])
+        outer = Level(functions[0], n=self.config.n_inner or 1, whole=self._whole)
+        return outer, Level(functions[1])
 
     def _allocate(
         self, potential: Potential, positions: AtomVectors, cell: Cell

@@ -94,8 +94,9 @@ def simulate(
         out: trajectory, extended XYZ (.xyz, .extxyz) or H5MD (.h5md, .h5). Checkpoints go to the
             directory of this name with `.restart` appended.
         inner: a cheaper potential for multiple time steps (r-RESPA): it makes `config.n_inner`
-            steps in each time step, the rest, `potential` less `inner`, acts once. Energies,
-            forces and pressures reported are those of `potential`.
+            steps in each time step, the rest, `potential` less `inner`, acts once. A pair of models
+            needs none: its small part is the inner one, its large part the rest. Energies, forces
+            and pressures reported are those of `potential`.
         restart: take up the run of this trajectory at its last checkpoint; the numbers are those of
             a run without interruption. Where nothing was begun, begin.
         progress: show a bar, and the figures at the end, on standard error.
@@ -111,7 +112,6 @@ def simulate(
     """
     out = Path(out)
     require_known_suffix(out)
-    _require_both(inner, config.n_inner)
     _require_free(out, restart=restart)
     with (
         _only_run(restart_directory(out)),
@@ -168,14 +168,6 @@ def _result(run: Run) -> MDResult:
         n_compilations=run.n_compilations,
         timestep_fs=run.config.timestep_fs,
     )
-
-
-def _require_both(inner: Potential | None, n_inner: int | None) -> None:
-    if (inner is None) != (n_inner is None):
-        raise ConfigError(
-            "an inner potential and n_inner (--inner, --n-inner) go together: a potential for the "
-            "small steps, and how many of them there are in each time step; found only one."
-        )
 
 
 def _require_free(out: Path, *, restart: bool) -> None:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jmlip.core.checkpoint import write_json
-from jmlip.core.config import to_dict
+from jmlip.core.config import to_dict, unknown
 from jmlip.core.errors import ConfigError
 from jmlip.core.interrupts import Interrupt, deferred_interrupts
 from jmlip.core.lock import only_writer
@@ -27,6 +27,7 @@ from jmlip.potentials.potential import Potential, save_potential
 from jmlip.training.checkpoints import DIRECTORY, remove_partial
 from jmlip.training.config import TrainingConfig
 from jmlip.training.feed import Feed
+from jmlip.training.losses import PAIR_TERMS
 from jmlip.training.optimizers import make_optimizer
 from jmlip.training.progress import Display, make_display
 from jmlip.training.records import CSV_NAME, JSONL_NAME, Records, columns
@@ -73,6 +74,7 @@ def fit(
     """
     run_dir, begun = Path(run_dir), time.monotonic()
     require_labels(config, train, validation)
+    _require_groups(potential, config)
     if not resume:
         _require_no_run(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -104,6 +106,21 @@ def _notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str
         )
     if config.loss.stress is None and any(has_label(s, "stress") for s in train):
         yield "the loss has no term for the stresses of the data; add loss.stress to learn them."
+
+
+def _require_groups(potential: Potential, config: TrainingConfig) -> None:
+    """Refuse terms and rates of parts that the model does not have."""
+    if config.loss.needs_parts and potential.kind != "pair":
+        named = ", ".join(f"loss.{name}" for name in config.loss.terms if name in PAIR_TERMS)
+        raise ConfigError(
+            f"{named} compares the parts of a pair of models, found model.kind = "
+            f"{potential.kind!r}; remove it, or choose kind = 'pair'."
+        )
+    for name in config.optimizer.rate_factors or {}:
+        if name not in potential.params:
+            raise ConfigError(
+                unknown(name, potential.params, what=f"optimizer.rate_factors {name!r}")
+            )
 
 
 def _require_no_run(run_dir: Path) -> None:
@@ -142,6 +159,7 @@ def _make_trainer(
         apply_fn,
         reference_energies=references,
         with_gradient=any(has_label(s, t) for s in validation for t in ("forces", "stress")),
+        with_parts=config.loss.needs_parts,
         compilations=compilations,
     )
     return Trainer(

@@ -11,6 +11,11 @@ structures of the non-hierarchicality
 with E_i^0 the reference energy of the species of atom i, and `l2`, the sum of squares of all
 weight matrices. Weights may change linearly over a part of the run.
 
+A pair of models (`jmlip.models.pair`) may also be told what its small part shall be by itself:
+`small_energy` and `small_forces` compare that part alone with the labels, and `slow_forces`, the
+mean square of the large part's forces, keeps these small. With the weights of the small terms
+lambda times those of the whole, L = L(E_small + E_large) + lambda L(E_small).
+
 References: Lubbers, Smith, Barros, J. Chem. Phys. 148, 241715 (2018).
 """
 
@@ -28,8 +33,18 @@ from jmlip.core.types import Params
 from jmlip.ops import safe
 from jmlip.training.residuals import Residuals
 
-LABEL_TERMS = ("energy", "energy_per_atom", "forces", "stress", "atomic_energies")
-"""Terms that compare with a label; the others, `hierarchy` and `l2`, need none."""
+LABELS = {
+    "energy": "energy",
+    "energy_per_atom": "energy",
+    "forces": "forces",
+    "stress": "stress",
+    "atomic_energies": "atomic_energies",
+    "small_energy": "energy",
+    "small_forces": "forces",
+}
+"""Terms that compare with a label, and which; `hierarchy`, `slow_forces` and `l2` need none."""
+PAIR_TERMS = ("small_energy", "small_forces", "slow_forces")
+"""Terms that only a pair of models has."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +103,9 @@ class LossConfig:
         stress: components of the stress, of structures periodic in three directions.
         atomic_energies: energy of each atom, relative to the reference energies.
         hierarchy: non-hierarchicality R, mean over structures.
+        small_energy: total energy by the small part of a pair alone.
+        small_forces: forces by the small part of a pair alone.
+        slow_forces: mean square of the forces of the large part of a pair.
         l2: sum of squares of the weight matrices (arrays of two or more axes).
 
     Raises:
@@ -100,10 +118,13 @@ class LossConfig:
     stress: TermConfig | None = None
     atomic_energies: TermConfig | None = None
     hierarchy: PenaltyConfig | None = None
+    small_energy: TermConfig | None = None
+    small_forces: TermConfig | None = None
+    slow_forces: PenaltyConfig | None = None
     l2: PenaltyConfig | None = None
 
     def __post_init__(self):
-        if not any(name in LABEL_TERMS for name in self.terms):
+        if not any(name in LABELS for name in self.terms):
             raise ConfigError(
                 "the loss must have at least one term that compares with a label, found "
                 f"{', '.join(self.terms) or 'none'}; add, for example, "
@@ -120,6 +141,11 @@ class LossConfig:
     def needs_gradient(self) -> bool:
         """Whether forces or stress enter."""
         return self.forces is not None or self.stress is not None
+
+    @property
+    def needs_parts(self) -> bool:
+        """Whether the parts of a pair of models enter by themselves."""
+        return any(name in PAIR_TERMS for name in self.terms)
 
 
 def _check_weights(term: TermConfig | PenaltyConfig) -> None:

@@ -12,7 +12,7 @@ plateaus and restarts never compile anything anew. With progress p, the done fra
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax
@@ -49,6 +49,8 @@ class OptimizerConfig:
         momentum: decay of Muon's momentum; 0.95 unless given; "muon" only.
         weight_decay: decoupled decay of weight matrices, times the learning rate; 1e-4 unless
             given; "adamw" and "muon" only.
+        rate_factors: factor of the rate for groups of parameters, by their name at the top, such as
+            {small = 0.1} in a pair of models; 0 leaves a group as it is.
         clip_norm: largest global norm of the gradient; longer ones are shortened to it.
         schedule: "plateau" multiplies the rate by a factor when validation stops improving.
         warmup_steps: steps in which the rate rises linearly from zero.
@@ -70,6 +72,7 @@ class OptimizerConfig:
     b2: float = 0.999
     momentum: float | None = None
     weight_decay: float | None = None
+    rate_factors: Mapping[str, float] | None = None
     clip_norm: float | None = None
     schedule: Literal["constant", "cosine", "exponential", "plateau"] = "cosine"
     warmup_steps: int = 100
@@ -85,6 +88,11 @@ class OptimizerConfig:
             _require(self, name, lambda x: 0.0 <= x < 1.0, "at least 0 and below 1")
         for name in ("weight_decay", "warmup_steps", "plateau_patience", "plateau_threshold"):
             _require(self, name, lambda x: x >= 0, "at least 0")
+        for name, factor in (self.rate_factors or {}).items():
+            if not factor >= 0.0:
+                raise ConfigError(
+                    f"optimizer.rate_factors.{name} must be at least 0, found {factor}."
+                )
         for name in ("final_fraction", "plateau_factor"):
             _require(self, name, lambda x: 0.0 < x < 1.0, "between 0 and 1")
         self._refuse_meaningless("momentum", "name", ("muon",))
@@ -129,9 +137,20 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         optimizer = optax.adamw(1.0, b1=b1, b2=b2, weight_decay=decay, mask=_is_matrix)
     else:
         optimizer = _muon(config)
+    if config.rate_factors:
+        optimizer = optax.chain(optimizer, _scaled_groups(config.rate_factors))
     if config.clip_norm is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+
+
+def _scaled_groups(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    def scale(updates, params):
+        del params
+        times = lambda factor, group: jax.tree.map(lambda leaf: factor * leaf, group)
+        return {name: times(factors.get(name, 1.0), group) for name, group in updates.items()}
+
+    return optax.stateless(scale)
 
 
 def _muon(config: OptimizerConfig) -> optax.GradientTransformation:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -15,8 +16,9 @@ from jmlip.core.types import (
     PerGraph,
 )
 from jmlip.graphs.graph import AtomGraph, Batch, sum_over_atoms
+from jmlip.graphs.output import AtomicOutput
 from jmlip.ops import safe
-from jmlip.potentials.evaluate import ApplyFn, evaluate
+from jmlip.potentials.evaluate import ApplyFn, Evaluation, evaluate
 
 
 class Residuals(NamedTuple):
@@ -34,6 +36,12 @@ class Residuals(NamedTuple):
     atomic_energies_mask: AtomMask
     hierarchy: PerGraph  # non-hierarchicality itself: it has no label
     hierarchy_mask: GraphMask
+    small_energy: PerGraph | None = None  # eV, of the first term alone; None unless asked for
+    small_energy_mask: GraphMask | None = None
+    small_forces: AtomVectors | None = None
+    small_forces_mask: AtomMask | None = None
+    slow_forces: AtomVectors | None = None  # squares of components, of all other terms: no label
+    slow_forces_mask: AtomMask | None = None
 
 
 def residuals(
@@ -43,6 +51,7 @@ def residuals(
     *,
     reference_energies: tuple[float, ...],
     with_gradient: bool,
+    with_parts: bool = False,
 ) -> Residuals:
     """Evaluate a batch and compare it with its labels.
 
@@ -53,9 +62,16 @@ def residuals(
         reference_energies: energy of an isolated atom of each species, eV.
         with_gradient: whether forces and stress are evaluated; without, their residuals are zero
             and count nowhere.
+        with_parts: whether the first term of a pair is compared by itself, too.
     """
     graph, labels = batch
-    if with_gradient:
+    parts = {}
+    if with_parts:
+        small, slow = _evaluate_parts(apply_fn, params, graph)
+        energy, forces, _, stress, output = _sum(small, slow)
+        forces, stress = forces - labels.forces, stress - labels.stress
+        parts = _compare_parts(small, slow, batch)
+    elif with_gradient:
         energy, forces, _, stress, output = evaluate(apply_fn, params, graph)
         forces, stress = forces - labels.forces, stress - labels.stress
     else:
@@ -78,7 +94,48 @@ def residuals(
         atomic_energies_mask=labels.atomic_energies_mask & real_atom,
         hierarchy=non_hierarchicality(graph, output.terms, reference_energies),
         hierarchy_mask=real,
+        **parts,
     )
+
+
+def _evaluate_parts(
+    apply_fn: ApplyFn, params: Params, graph: AtomGraph
+) -> tuple[Evaluation, Evaluation]:
+    """The first term by itself, and the sum of the others; what neither uses is not computed."""
+
+    def only(part: slice) -> ApplyFn:
+        def apply_part(params, graph):
+            output = apply_fn(params, graph)
+            terms = output.terms[:, part]
+            return AtomicOutput(terms.sum(axis=1), terms, output.features[:, :0])
+
+        return apply_part
+
+    first, others = slice(0, 1), slice(1, None)
+    return evaluate(only(first), params, graph), evaluate(only(others), params, graph)
+
+
+def _sum(small: Evaluation, slow: Evaluation) -> Evaluation:
+    terms = jnp.concatenate([small.output.terms, slow.output.terms], axis=1)
+    output = AtomicOutput(terms.sum(axis=1), terms, small.output.features)
+    total = jax.tree.map(
+        jnp.add,
+        small._replace(output=None),
+        slow._replace(output=None),  # type: ignore[arg-type]
+    )
+    return total._replace(output=output)
+
+
+def _compare_parts(small: Evaluation, slow: Evaluation, batch: Batch) -> dict[str, Array]:
+    graph, labels = batch
+    return {
+        "small_energy": small.energy - labels.energy,
+        "small_energy_mask": labels.energy_mask & graph.globals.mask,
+        "small_forces": small.forces - labels.forces,
+        "small_forces_mask": labels.forces_mask & graph.nodes.mask,
+        "slow_forces": slow.forces**2,
+        "slow_forces_mask": graph.nodes.mask,
+    }
 
 
 def non_hierarchicality(

@@ -106,6 +106,7 @@ def make_step(
             batch,
             reference_energies=reference_energies,
             with_gradient=loss.needs_gradient,
+            with_parts=loss.needs_parts,
         )
         terms = term_values(loss, params, compared)
         return jnp.vdot(weights, terms), terms
@@ -132,6 +133,7 @@ def make_validation_step(
     *,
     reference_energies: tuple[float, ...],
     with_gradient: bool,
+    with_parts: bool = False,
     compilations: Compilations,
 ) -> Callable[[Params, Batch], Residuals]:
     """The compiled comparison of predictions with labels."""
@@ -143,6 +145,7 @@ def make_validation_step(
             batch,
             reference_energies=reference_energies,
             with_gradient=with_gradient,
+            with_parts=with_parts,
         )
 
     return jax.jit(compilations.counted(compare))

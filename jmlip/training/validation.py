@@ -11,7 +11,7 @@ from jmlip.core.structure import Structure
 from jmlip.core.types import Params
 from jmlip.graphs.graph import Batch
 from jmlip.training.config import TrainingConfig
-from jmlip.training.losses import LABEL_TERMS, labelled, set_values, weights
+from jmlip.training.losses import LABELS, labelled, set_values, weights
 from jmlip.training.metrics import error_metrics
 from jmlip.training.residuals import Residuals
 
@@ -62,7 +62,7 @@ def require_labels(
         if not structures:
             raise ConfigError(f"the {name} set must have structures, found none.")
         for term in config.loss.terms:
-            if term in LABEL_TERMS and not any(has_label(s, term) for s in structures):
+            if term in LABELS and not any(has_label(s, LABELS[term]) for s in structures):
                 raise ConfigError(
                     f"loss.{term} needs labels, but none of the {len(structures)} structures of "
                     f"the {name} set has one; remove the term, or check the names of the labels."
@@ -76,8 +76,8 @@ def require_labels(
         )
 
 
-def has_label(structure: Structure, term: str) -> bool:
-    """Whether a structure has the label of a loss term."""
-    if term == "stress":
+def has_label(structure: Structure, label: str) -> bool:
+    """Whether a structure has a label that can be compared with."""
+    if label == "stress":
         return structure.stress is not None and structure.is_periodic
-    return getattr(structure, "energy" if term == "energy_per_atom" else term) is not None
+    return getattr(structure, label) is not None

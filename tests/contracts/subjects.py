@@ -61,6 +61,14 @@ def _allegro(kind: str, **config) -> Callable[[], Potential]:
     return lambda: _potential(kind, make_model(kind, values))
 
 
+def _pair() -> Potential:
+    sizes = {"kind": "hipnn", "n_features": 6, "n_sensitivities": 4, "n_onsite": 1}
+    small = {**sizes, "cutoff": 3.6, "r_high": 3.0, "max_rank": 0, "n_interactions": 1}
+    large = {**sizes, "cutoff": CUTOFF, "r_high": 4.0, "max_rank": 1}
+    parts = {"small": small, "large": large}
+    return _potential("pair", make_model("pair", {"species": SPECIES, **parts}))
+
+
 def _potential(kind: str, model) -> Potential:
     return initial_potential(
         kind, model, key=jax.random.key(7), reference_energies=REFERENCE_ENERGIES
@@ -89,4 +97,5 @@ SUBJECTS = (
     ),
     Subject("allegro", _allegro("allegro"), smooth=True),
     Subject("allegro-2023", _allegro("allegro-2023", n_layers=1), smooth=True),
+    Subject("pair", _pair),
 )

@@ -107,9 +107,15 @@ def softer():
     return dataclasses.replace(potential, params=params)
 
 
-@pytest.mark.parametrize(("n_inner", "inner"), [(2, None), (None, lennard_jones)])
-def test_inner_potential_and_number_of_its_steps_go_together(tmp_path, n_inner, inner):
-    with pytest.raises(ConfigError, match="go together"):
+@pytest.mark.parametrize(
+    ("n_inner", "inner", "message"),
+    [
+        (2, None, "found a potential of kind"),
+        (None, lennard_jones, "needs n_inner"),
+    ],
+)
+def test_inner_potential_and_number_of_its_steps_go_together(tmp_path, n_inner, inner, message):
+    with pytest.raises(ConfigError, match=message):
         go(crystal(), with_(NVE, n_inner=n_inner), tmp_path / "t.xyz", inner=inner and inner())
 
 

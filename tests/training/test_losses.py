@@ -9,7 +9,7 @@ import pytest
 from jmlip.core.config import from_dict, to_dict
 from jmlip.core.errors import ConfigError
 from jmlip.training.losses import (
-    LABEL_TERMS,
+    LABELS,
     LossConfig,
     PenaltyConfig,
     TermConfig,
@@ -22,19 +22,25 @@ from jmlip.training.residuals import residuals
 REFERENCES = (-1.0, 2.0)
 
 
-def compare(spring, batch, *, with_gradient=True):
+def compare(spring, batch, *, with_gradient=True, with_parts=False):
     apply_fn, params = spring
     return residuals(
-        apply_fn, params, batch, reference_energies=REFERENCES, with_gradient=with_gradient
+        apply_fn,
+        params,
+        batch,
+        reference_energies=REFERENCES,
+        with_gradient=with_gradient,
+        with_parts=with_parts,
     )
 
 
 def values(config, spring, batch):
-    return np.asarray(term_values(config, spring[1], compare(spring, batch)))
+    compared = compare(spring, batch, with_parts=config.needs_parts)
+    return np.asarray(term_values(config, spring[1], compared))
 
 
 def every_term(**term):
-    return LossConfig(**{name: TermConfig(**term) for name in LABEL_TERMS})
+    return LossConfig(**{name: TermConfig(**term) for name in LABELS})
 
 
 # the spring: E = k/2 (1.5 - 1)^2 + 0.25 + 0.5 = 1.25 and 0.5; dE/dr = k (1.5 - 1) = 2
@@ -46,6 +52,9 @@ ERRORS = {
     "forces": np.array([2.0 - 1, 0, 0, -2.0 + 1, 0, 0]),
     "stress": (np.diag([1.5 * 2.0 / 20.0, 0, 0]) - np.eye(3) * 0.1).ravel(),
     "atomic_energies": np.array([0.5 - 0.5, 0.75 - 1.5]),
+    # the first term is the offset alone
+    "small_energy": np.array([0.75 - 2.0, 0.5 - 1.0]),
+    "small_forces": np.array([-1.0, 0, 0, 1.0, 0, 0]),
 }
 
 
@@ -67,25 +76,23 @@ def test_terms_average_labelled_real_entries_only(kind, delta, mean, spring, bat
 @pytest.mark.parametrize("kind", ["mse", "mae", "rmse+mae"])
 def test_batch_averages_over_a_set_are_those_of_one_batch(kind, spring, batch):
     config = every_term(kind=kind)
-    found = jax.device_get(compare(spring, batch))
+    found = jax.device_get(compare(spring, batch, with_parts=True))
     # the same batch twice has the same means
     expected = values(config, spring, batch)
     np.testing.assert_allclose(set_values(config, spring[1], [found] * 2), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["mse", "mae", "rmse+mae", "huber"])
-@pytest.mark.parametrize("name", LABEL_TERMS)
+@pytest.mark.parametrize("name", LABELS)
 def test_batch_without_a_label_contributes_nothing(kind, name, spring, batch):
-    label = "energy" if name == "energy_per_atom" else name
-    unlabelled = {f"{label}_mask": np.zeros_like(getattr(batch.labels, f"{label}_mask"))}
+    mask = f"{LABELS[name]}_mask"
+    unlabelled = {mask: np.zeros_like(getattr(batch.labels, mask))}
     batch = batch._replace(labels=batch.labels._replace(**unlabelled))
     config = LossConfig(**{name: TermConfig(kind=kind, delta=1.0 if kind == "huber" else None)})
     apply_fn, params = spring
 
     def loss(params):
-        compared = residuals(
-            apply_fn, params, batch, reference_energies=REFERENCES, with_gradient=True
-        )
+        compared = compare((apply_fn, params), batch, with_parts=config.needs_parts)
         return term_values(config, params, compared)[0]
 
     value, gradient = jax.value_and_grad(loss)(params)
@@ -112,6 +119,18 @@ def test_gradient_is_finite_where_the_fit_is_perfect(kind, spring, batch):
     value, gradient = jax.value_and_grad(loss)(params)
     assert value == 0.0
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+def test_parts_add_up_to_the_whole(spring, batch):
+    whole, parts = (compare(spring, batch, with_parts=each) for each in (False, True))
+    for name in ("energy", "forces", "stress", "atomic_energies", "hierarchy"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-6)
+
+
+def test_forces_of_the_large_part_are_averaged_over_real_atoms(spring, batch):
+    config = LossConfig(forces=TermConfig(), slow_forces=PenaltyConfig(weight=1.0))
+    # +2 and -2 on the two atoms of the dimer, 0 on the third; 9 components
+    assert values(config, spring, batch)[1] == pytest.approx((2.0**2 + 2.0**2) / 9)
 
 
 def test_without_gradient_energies_agree_and_forces_do_not_count(spring, batch):

@@ -1,0 +1,215 @@
+"""The section `model` of a configuration: what is given, and what follows from the data.
+
+A part of a pair may be given as `potential`, a directory: then kind, fields and first parameters
+are those of that potential.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jmlip.core.config import to_dict, unknown
+from jmlip.core.errors import ConfigError
+from jmlip.core.types import Params
+from jmlip.data import Statistics
+from jmlip.factory import KINDS, MODELS, load_potential, make_model
+from jmlip.models.pair import PARTS
+from jmlip.potentials.potential import Potential
+
+Table = Mapping[str, Any]
+R_LOW, R_HIGH = 0.95, 0.85
+"""Begin and end of the initial radial functions: in units of the shortest distance, the cutoff."""
+
+
+def kind_of(section: Table) -> str:
+    """Name of the model."""
+    return str(section.get("kind", "hipnn"))
+
+
+def check_model(section: Table) -> None:
+    """Refuse what no data could make right.
+
+    Raises:
+        ConfigError: an unknown kind or field, or an impossible value.
+    """
+    if "species" in section:
+        raise ConfigError("model.species comes from the data; remove it.")
+    if kind_of(section) != "pair":
+        complete_model(section, (1,), None)
+        return
+    tables = _parts(section)
+    for name, table in tables.items():
+        if "potential" in table:
+            _check_start(name, table)
+            tables = {**tables, name: {"kind": "hipnn"}}  # stands for the one that is read later
+    complete_model({"kind": "pair", **tables}, (1,), None)
+
+
+def complete_model(section: Table, species: tuple[int, ...], shortest: float | None) -> Any:
+    """The model with what follows from the data.
+
+    Args:
+        section: as given.
+        species: atomic numbers in the data.
+        shortest: distance in the training set, angstrom; the initial radial functions of a model
+            span from there to the cutoff, unless they are given.
+
+    Raises:
+        ConfigError: not a model; or a part starts from a potential of other elements.
+    """
+    kind = kind_of(section)
+    if kind != "pair":
+        return make_model(kind, _single_fields(section, species, shortest))
+    tables = {name: _part_fields(t, species, shortest) for name, t in _parts(section).items()}
+    return make_model(kind, {"species": [*species], **tables})
+
+
+def resolve_model(
+    section: Table,
+    species: tuple[int, ...],
+    statistics: Callable[[float], Statistics],
+    *,
+    shift_by_mean: bool,
+) -> dict[str, Any]:
+    """The section with everything filled in that follows from the data.
+
+    Args:
+        section: as given.
+        species: atomic numbers in the data.
+        statistics: of the training set, for a cutoff.
+        shift_by_mean: atomic energies begin at their mean, unless a shift is given.
+    """
+    kind = kind_of(section)
+    if kind == "pair":
+        parts = {
+            # the large part adds what is left: nothing, on the average
+            name: resolve_model(
+                table, species, statistics, shift_by_mean=shift_by_mean and name == "small"
+            )
+            if "potential" not in table
+            else dict(table)
+            for name, table in _parts(section).items()
+        }
+        return {"kind": kind, **parts}
+    found = statistics(complete_model(section, species, None).config.cutoff)
+    plain = to_dict(complete_model(section, species, found.shortest_distance).config)
+    del plain["species"]
+    if shift_by_mean and "energy_shift" not in section:
+        # the energy of binding is a constant that training need not find first
+        plain["energy_shift"] = round(found.energy_per_atom_mean or 0.0, 4)
+    if "mean_neighbors" in plain:
+        measured = {
+            "mean_neighbors": found.mean_neighbors or 1.0,
+            "energy_scale": found.force_rms or 1.0,
+        }
+        plain |= {k: round(v, 4) for k, v in measured.items() if k not in section}
+    return {"kind": kind, **plain}
+
+
+def known_model(section: Table, *, shift_by_mean: bool) -> dict[str, Any]:
+    """Kind and all fields of the model, except those that only the data can tell."""
+    kind = kind_of(section)
+    if kind == "pair":
+        parts = {
+            name: dict(table)
+            if "potential" in table
+            else known_model(table, shift_by_mean=shift_by_mean and name == "small")
+            for name, table in _parts(section).items()
+        }
+        return {"kind": kind, **parts}
+    near, far = (
+        to_dict(complete_model(section, species, shortest).config)
+        for species, shortest in (((1,), None), ((2,), 0.1))
+    )
+    known = {name: value for name, value in near.items() if far.get(name) == value}
+    if shift_by_mean and "energy_shift" not in section:
+        known.pop("energy_shift", None)
+    if "mean_neighbors" in known:  # with it the scale is that of the forces
+        for name in {"mean_neighbors", "energy_scale"} - set(section):
+            known.pop(name)
+    return {"kind": kind, **known}
+
+
+def started(section: Table, potential: Potential) -> Potential:
+    """The potential with the parameters of those that its parts start from."""
+    starts: dict[str, Params] = {}
+    if kind_of(section) == "pair":
+        for name, table in _parts(section).items():
+            if "potential" in table:
+                start = _start(table, potential.species)
+                _require_same_references(name, table, start, potential)
+                starts[name] = start.params
+    return dataclasses.replace(potential, params={**potential.params, **starts})
+
+
+def _parts(section: Table) -> dict[str, Table]:
+    fields = [name for name in section if name != "kind"]
+    for name in (*PARTS, *fields):
+        if name not in PARTS:
+            raise ConfigError(unknown(name, PARTS, what=f"key 'model.{name}' of a pair"))
+        if not isinstance(section.get(name), Mapping):
+            raise ConfigError(
+                f"model.{name} of a pair must be a table with kind, one of "
+                f"{', '.join(KINDS[:-1])}, and fields of that model, or with potential, found "
+                f"{section.get(name)}."
+            )
+        if "kind" not in section[name] and "potential" not in section[name]:
+            raise ConfigError(f"model.{name} must have kind, or potential, found neither.")
+        if "species" in section[name]:
+            raise ConfigError(f"model.{name}.species comes from the data; remove it.")
+    return {name: section[name] for name in PARTS}
+
+
+def _check_start(name: str, table: Table) -> None:
+    if set(table) != {"potential"} or not isinstance(table["potential"], str):
+        raise ConfigError(
+            f"model.{name}.potential must be a directory, and stand alone: kind and fields are "
+            f"those of that potential; found {dict(table)}."
+        )
+
+
+def _single_fields(
+    section: Table, species: tuple[int, ...], shortest: float | None
+) -> dict[str, Any]:
+    given = {name: value for name, value in section.items() if name != "kind"}
+    fields: dict[str, Any] = {"species": [*species]}
+    kind = kind_of(section)
+    known = dataclasses.fields(MODELS[kind][1]) if kind in MODELS else ()
+    defaults = {field.name: field.default for field in known}
+    cutoff = given.get("cutoff", defaults.get("cutoff"))
+    if {"r_low", "r_high"} <= set(defaults) and isinstance(cutoff, int | float):
+        fields["r_high"] = round(R_HIGH * cutoff, 3)
+        fields["r_low"] = round(R_LOW * (shortest or 0.5 * cutoff), 3)
+    return fields | given
+
+
+def _part_fields(table: Table, species: tuple[int, ...], shortest: float | None) -> dict[str, Any]:
+    if "potential" in table:
+        start = _start(table, species)
+        kind, fields = start.kind, to_dict(start.model.config)  # type: ignore[attr-defined]
+    else:
+        kind, fields = kind_of(table), _single_fields(table, species, shortest)
+    del fields["species"]
+    return {"kind": kind, **fields}
+
+
+def _start(table: Table, species: tuple[int, ...]) -> Potential:
+    start = load_potential(table["potential"])
+    if start.species != species:
+        raise ConfigError(
+            f"{table['potential']} must know the elements of the training set, {species}, and no "
+            f"others, found {start.species}; choose a potential trained on such data."
+        )
+    return start
+
+
+def _require_same_references(
+    name: str, table: Table, start: Potential, potential: Potential
+) -> None:
+    pairs = zip(start.reference_energies, potential.reference_energies, strict=True)
+    if any(abs(a - b) > 1.0e-6 * max(1.0, abs(b)) for a, b in pairs):
+        raise ConfigError(
+            f"the reference energies of {table['potential']}, from which model.{name} starts, must "
+            f"be those of this training set, {potential.reference_energies} eV, found "
+            f"{start.reference_energies}; train it with the same section [data]."
+        )
