@@ -53,8 +53,10 @@ def test_both_parities_with_products_of_several_neighbors(kind, fields):
     assert abs(given - moved) > 1e-4
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
-@pytest.mark.parametrize("degree", [0, 1, 2])
+# the reference takes half a minute for the third power of degree 2
+@pytest.mark.parametrize(
+    ("degree", "order"), [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
+)
 def test_symmetric_powers_are_those_of_e3nn(degree, order):
     irreps = (*all_irreps(degree, both_parities=True), Irrep(1, 1))
     basis = e3nn_jax.reduced_symmetric_tensor_product_basis(
