@@ -129,6 +129,22 @@ class AllegroConfig:
                 f"the neighbor's; got {self.n_scalars}."
             )
         self._check_elements()
+        self._check_meaning()
+
+    def _check_meaning(self) -> None:
+        """Refuse what another choice makes meaningless."""
+        spline = self.embedding == "spline"
+        meaningless = {
+            "spline_span": not spline and self.spline_span != 6,
+            "normalized_basis": spline and self.normalized_basis,
+            "trainable_frequencies": spline and self.trainable_frequencies,
+            "envelope": spline and self.latents == "dense" and self.envelope != 6,
+        }
+        for name in (name for name, found in meaningless.items() if found):
+            raise ValueError(
+                f"model.{name} = {getattr(self, name)} has no meaning with model.embedding = "
+                f"{self.embedding!r}; leave it at its default."
+            )
 
     def _check_elements(self) -> None:
         n = len(self.species)

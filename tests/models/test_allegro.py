@@ -148,6 +148,8 @@ def test_irreps_of_no_use_are_left_out():
         ({"pair_cutoffs": ((9.0,) * 3,) * 3}, "at most model.cutoff"),
         ({"embedding": "spline", "radial": 4, "spline_span": 5}, "spline_span must lie between"),
         ({"latent_hidden": (0,)}, "latent_hidden must be at most 8 widths"),
+        ({"spline_span": 4}, "spline_span = 4 has no meaning with model.embedding = 'product'"),
+        ({"embedding": "spline", "normalized_basis": True}, "normalized_basis = True has no mean"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, message):

@@ -1,0 +1,57 @@
+"""What studies of pairs share: a small model, a large one, both together, on one set of frames."""
+
+import tomllib
+from pathlib import Path
+
+import jmlip
+from experiments.study import Study, arguments, table, train
+from jmlip.data.writing import write
+
+KEPT = ("small", "conventional", "pair")
+COLUMNS = {"energy": 1, "force": 1}
+HELD_OUT = 6  # every sixth frame is for the test
+
+
+def run(text: str, folder: Path, *, data: str) -> None:
+    """The command of a study.
+
+    Args:
+        text: its description.
+        folder: of the study: small.toml, conventional.toml, pair.toml, and variants.toml, in which
+            each way to train the pair, "pair" among them, is a list of settings added to pair.toml.
+        data: name of the folder of its train.xyz.
+    """
+    parser = arguments(text, folder, data=data)
+    variants = tomllib.loads((folder / "variants.toml").read_text())
+    names = ["small", "conventional", *variants]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(names):
+        parser.error(f"unknown {', '.join(sorted(unknown))}: choose from {', '.join(names)}")
+    errors = {"energy": "energy_rmse_meV", "force": "forces_rmse_meV_A"}
+    study = Study(folder, options.runs, {"": options.runs / "test.xyz"}, errors)
+    if options.names:
+        _split(options.data / "train.xyz", options.runs)
+    for seed in options.seeds:
+        for name in options.names:
+            sets = {
+                "data.train": (options.runs / "train.xyz").resolve(),
+                "data.split_seed": seed,
+                "training.seed": seed,
+            }
+            if name in variants:
+                small = options.runs / f"small-seed{seed}" / "potential"
+                sets["model.small.potential"] = small.resolve()
+                sets |= dict(word.split("=", 1) for word in variants[name])
+            config = "pair" if name in variants else name
+            train(study, name, config, sets, keep=name in KEPT)
+    if options.table:
+        print(table(folder, names, COLUMNS))
+
+
+def _split(source: Path, folder: Path) -> None:
+    """The frames to train on, and those held out."""
+    frames = jmlip.read(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "test.xyz", frames[::HELD_OUT])
+    write(folder / "train.xyz", [frame for i, frame in enumerate(frames) if i % HELD_OUT])

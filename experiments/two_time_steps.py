@@ -1,0 +1,213 @@
+"""What studies of multiple time steps share: the same dynamics with and without, side by side.
+
+Each case is a potential with or without an inner one. It gets a canonical run, which tells speed
+and averages, and a run at constant energy from the same start, which tells the drift. A run that is
+there already, from an earlier call, is only read.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import jmlip
+from jmlip.analysis.estimates import mean_of_series
+from jmlip.analysis.thermodynamics import drift
+from jmlip.core.structure import Structure
+from jmlip.data.trajectory_reading import read_trajectory
+from jmlip.md.config import MDConfig
+from jmlip.md.simulate import simulate
+from jmlip.potentials.potential import Potential
+
+Row = dict[str, Any]
+
+
+class Case(NamedTuple):
+    """One way to run."""
+
+    name: str
+    potential: Path
+    n_inner: int | None = None  # None: one time step
+    inner: Path | None = None  # None: the pair's own
+
+
+class Course(NamedTuple):
+    """How long, how hot."""
+
+    temperature_K: float
+    timestep_fs: float  # the small one
+    nvt_ps: float
+    nve_ps: float
+    equilibration_ps: float
+    every_fs: float  # between frames
+    friction_per_ps: float = 10.0
+
+
+def compare(
+    cases: Sequence[Case],
+    start: Structure,
+    course: Course,
+    folder: Path,
+    *,
+    more: Callable[[Path, Course], Row] = lambda path, course: {},
+) -> list[Row]:
+    """Run every case; the first is what speeds and averages are compared with.
+
+    Args:
+        cases: ways to run.
+        start: equilibrated.
+        course: how long.
+        folder: of the trajectories.
+        more: further figures of a canonical trajectory.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for case in cases:
+        speed = _go(case, start, course, folder / f"{case.name}-nvt.h5md", ensemble="langevin")
+        _go(case, start, course, folder / f"{case.name}-nve.h5md", ensemble="nve")
+        rows.append({
+            "name": case.name,
+            "n": case.n_inner or 1,
+            "us_per_atom_and_small_step": speed,
+            **_averages(folder / f"{case.name}-nvt.h5md", course),
+            **_conservation(folder / f"{case.name}-nve.h5md"),
+            **more(folder / f"{case.name}-nvt.h5md", course),
+        })  # fmt: skip
+    return rows
+
+
+def cost_ratio(small: Potential, large: Potential, start: Structure, course: Course, folder: Path):
+    """Time of a step with the small potential over that with the large one, in turn five times."""
+    seconds = np.zeros((5, 2))
+    for turn in range(5):
+        for k, potential in enumerate((small, large)):
+            config = _config(course, "nve", n_steps=400, every=400)
+            path = folder / "cost.xyz"
+            seconds[turn, k] = simulate(potential, start, config, path, progress=False).seconds
+            _remove(path)
+    return float(np.median(seconds[:, 0] / seconds[:, 1]))
+
+
+def slow_forces(pair: Potential, path: Path, timestep_fs: float) -> Row:
+    """RMS of the large part's forces over that of all, and how fast they vary.
+
+    Args:
+        pair: small and large.
+        path: trajectory with a frame at every small time step.
+        timestep_fs: between frames.
+    """
+    from jmlip.factory import split_pair
+
+    parts = split_pair(pair)
+    assert parts is not None
+    frames = jmlip.read(path)
+    fast, slow = (np.stack([p.forces for p in part.predict(frames)]) for part in parts)
+    spectrum = np.abs(np.fft.rfft(slow - slow.mean(axis=0), axis=0)) ** 2
+    power = spectrum.sum(axis=(1, 2))
+    period_fs = 1.0 / np.maximum(np.fft.rfftfreq(len(frames), timestep_fs), 1.0e-9)
+    above = {
+        f"power_faster_than_{p}_fs": float(power[period_fs < p].sum() / power.sum())
+        for p in (4, 8, 16)
+    }
+    rms = lambda x: float(np.sqrt(np.mean(x**2)))
+    return {"slow_over_all": rms(slow) / rms(fast + slow), **above}
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    path.write_text(json.dumps(list(rows), indent=1) + "\n")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown table of cases."""
+    head = [
+        "case",
+        "speed",
+        "T, K",
+        "E_pot, meV/atom",
+        "its spread, meV/atom",
+        "drift, meV/atom/ps",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        speed = rows[0]["us_per_atom_and_small_step"] / row["us_per_atom_and_small_step"]
+        cells = [
+            row["name"],
+            f"{speed:.2f}",
+            _pm(row["temperature_K"], 1),
+            _pm(row["energy_meV"], 2),
+            _pm(row["spread_meV"], 2),
+            _pm(row["drift_meV_ps"], 3),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _pm(value: Sequence[float], digits: int) -> str:
+    return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
+
+
+def _config(course: Course, ensemble: Any, *, n_steps: int, every: int, n: int = 1, **more: Any):
+    return MDConfig(
+        ensemble=ensemble,
+        timestep_fs=course.timestep_fs * n,
+        n_steps=n_steps,
+        every=every,
+        temperature_K=course.temperature_K,
+        **more,
+    )
+
+
+def _go(case: Case, start: Structure, course: Course, path: Path, *, ensemble: str) -> float:
+    """Microseconds per atom and small step of a run, made or found."""
+    note = path.with_suffix(".json")
+    if note.exists():
+        return json.loads(note.read_text())["speed"]
+    n = case.n_inner or 1
+    length = course.nvt_ps if ensemble == "langevin" else course.nve_ps
+    step = course.timestep_fs * n
+    options = {"friction_per_ps": course.friction_per_ps} if ensemble == "langevin" else {}
+    config = _config(
+        course,
+        ensemble,
+        n_steps=round(1000.0 * length / step),
+        every=max(1, round(course.every_fs / step)),
+        n=n,
+        n_inner=case.n_inner,
+        **options,
+    )
+    inner = None if case.inner is None else jmlip.load_potential(case.inner)
+    potential = jmlip.load_potential(case.potential)
+    result = simulate(potential, start, config, path, inner=inner, restart=True, progress=False)
+    speed = result.us_per_atom_step / n
+    note.write_text(json.dumps({"speed": speed}))
+    return speed
+
+
+def _averages(path: Path, course: Course) -> Row:
+    trajectory = read_trajectory(path)
+    first = int(np.searchsorted(trajectory.times_ps, course.equilibration_ps))
+    energy = 1.0e3 * trajectory.observables["potential_energy"][first:] / trajectory.n_atoms
+    temperature = trajectory.observables["temperature_K"][first:]
+    variance = mean_of_series((energy - energy.mean()) ** 2).mean
+    spread = float(np.sqrt(variance.value))
+    return {
+        "temperature_K": list(mean_of_series(temperature).mean),
+        "energy_meV": list(mean_of_series(energy).mean),
+        "spread_meV": [spread, 0.5 * variance.error / spread],
+    }
+
+
+def _conservation(path: Path) -> Row:
+    trajectory = read_trajectory(path)
+    energy = trajectory.observables["conserved_energy"]
+    slope = drift(trajectory.times_ps, 1.0e3 * energy / trajectory.n_atoms)
+    return {"drift_meV_ps": list(slope)}
+
+
+def _remove(path: Path) -> None:
+    import shutil
+
+    path.unlink()
+    shutil.rmtree(path.with_name(path.name + ".restart"))
