@@ -14,11 +14,13 @@ from jmlip.models.allegro_config import PRESETS as ALLEGRO_PRESETS
 from jmlip.models.allegro_config import AllegroConfig
 from jmlip.models.ani import ANI, ANIConfig
 from jmlip.models.hipnn import HIPNN, HIPNNConfig
+from jmlip.models.lennard_jones import LennardJones, LennardJonesConfig
 from jmlip.models.multi_ace import MultiACE
 from jmlip.models.multi_ace_config import PRESETS as MULTI_ACE_PRESETS
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.models.pair import PARTS, Pair, PairConfig
 from jmlip.models.sizes import SIZES
+from jmlip.models.stillinger_weber import StillingerWeber, StillingerWeberConfig
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.storage import LARGEST_CUTOFF, read_parameters, read_potential_files
 
@@ -28,9 +30,11 @@ MODELS: Mapping[str, tuple[type[nn.Module], type]] = {
     "ani": (ANI, ANIConfig),
     "botnet": (MultiACE, MultiACEConfig),
     "hipnn": (HIPNN, HIPNNConfig),
+    "lennard-jones": (LennardJones, LennardJonesConfig),
     "linear-ace": (MultiACE, MultiACEConfig),
     "mace": (MultiACE, MultiACEConfig),
     "nequip": (MultiACE, MultiACEConfig),
+    "stillinger-weber": (StillingerWeber, StillingerWeberConfig),
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {**ALLEGRO_PRESETS, **MULTI_ACE_PRESETS}
@@ -75,6 +79,8 @@ def _sized(kind: str, config: Mapping[str, Any], *, where: str) -> Mapping[str, 
         return config
     given = {name: value for name, value in config.items() if name != "size"}
     size = config["size"]
+    if kind not in SIZES:
+        raise ConfigError(f"{where}.size means nothing for {kind!r}, which has one; leave it out.")
     if not isinstance(size, str) or size not in SIZES[kind]:
         raise ConfigError(unknown(str(size), SIZES[kind], what=f"{where}.size {size!r}"))
     return {**SIZES[kind][size], **given}

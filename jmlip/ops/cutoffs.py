@@ -31,4 +31,15 @@ def polynomial(r: Float[Array, "*n"], cutoff: float, order: int) -> Float[Array,
     return jnp.where(r < cutoff, 1.0 - x**p * bracket, 0.0)
 
 
+def exponential(
+    r: Float[Array, " n"], cutoff: float, width: Float[Array, " n"]
+) -> Float[Array, " n"]:
+    """phi(r) = exp(-w / (r_c - r)); all derivatives vanish at r_c (Stillinger, Weber 1985).
+
+    Not 1 at r = 0. Within w / 100 of the cutoff it is 0, which float32 cannot tell from exp(-100).
+    """
+    inside = cutoff - r > 0.01 * width
+    return jnp.where(inside, jnp.exp(-width / jnp.where(inside, cutoff - r, 1.0)), 0.0)
+
+
 CUTOFFS = {"cosine_squared": cosine_squared, "smooth": smooth}

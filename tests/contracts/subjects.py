@@ -1,9 +1,11 @@
 """What goes through the batteries: every model, small, with parameters that are not special."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jmlip.factory import make_model
 from jmlip.potentials.potential import Potential, initial_potential
@@ -69,6 +71,18 @@ def _pair() -> Potential:
     return _potential("pair", make_model("pair", {"species": SPECIES, **parts}))
 
 
+def _analytic(kind: str, **config) -> Callable[[], Potential]:
+    """Elements differ a little, so that mixing them up is noticed."""
+
+    def make() -> Potential:
+        potential = _potential(kind, make_model(kind, {"species": SPECIES, **config}))
+        differ = lambda leaf: leaf * (1.0 + 0.1 * jnp.arange(len(SPECIES), dtype=leaf.dtype))
+        return dataclasses.replace(potential, params=jax.tree.map(differ, potential.params))
+
+    config = {"cutoff": CUTOFF, **config}
+    return make
+
+
 def _potential(kind: str, model) -> Potential:
     return initial_potential(
         kind, model, key=jax.random.key(7), reference_energies=REFERENCE_ENERGIES
@@ -76,7 +90,13 @@ def _potential(kind: str, model) -> Potential:
 
 
 SUBJECTS = (
-    Subject("lennard-jones", _lennard_jones, in_factory=False),
+    Subject("lennard-jones of ase", _lennard_jones, in_factory=False),
+    Subject("lennard-jones", _analytic("lennard-jones", epsilon=0.05, sigma=1.4)),
+    Subject(
+        "stillinger-weber",
+        _analytic("stillinger-weber", epsilon=2.0, sigma=1.8, three_body=20.0),
+        smooth=True,
+    ),
     Subject("ani", _ani(angular_cutoff=3.6)),
     Subject("hipnn-rank0", _hipnn(max_rank=0, n_interactions=1)),
     Subject("hipnn-rank1", _hipnn(max_rank=1, cutoff_function="smooth"), smooth=True),

@@ -17,8 +17,11 @@ def n_parameters(kind: str, size: str) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
-def test_every_kind_has_sizes():
-    assert set(SIZES) == set(MODELS)
+ANALYTIC = {"lennard-jones", "stillinger-weber"}
+
+
+def test_every_kind_has_sizes_but_the_analytic_ones():
+    assert set(SIZES) == set(MODELS) - ANALYTIC
     assert all(list(sizes) == ["S", "M", "L"] for sizes in SIZES.values())
 
 
@@ -37,6 +40,12 @@ def test_fields_that_are_given_win():
 def test_other_sizes_are_refused(size):
     with pytest.raises(ConfigError, match=r"unknown model.size .* Valid: S, M, L"):
         make_model("mace", {"species": [1], "size": size})
+
+
+@pytest.mark.parametrize("kind", sorted(ANALYTIC))
+def test_what_has_one_size_only_takes_none(kind):
+    with pytest.raises(ConfigError, match="size means nothing for"):
+        make_model(kind, {"species": [18], "size": "S"})
 
 
 def test_a_run_knows_its_fields():
