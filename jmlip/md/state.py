@@ -25,6 +25,8 @@ NOT_FINITE = 2
 """Status bit: a position, momentum or force is NaN or infinite."""
 EXPLODED = 4
 """Status bit: too hot, or an atom moved too far in one step, for the integrator to be right."""
+OUT_OF_RANGE = 8
+"""Status bit: on its grid of whole numbers a trajectory left the range, or a number is NaN."""
 
 MAX_TEMPERATURE_K = 1.0e5
 MAX_DISPLACEMENT = 0.5
