@@ -2,13 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from jmlip.cli import options as kinds
 
 DESCRIPTION = """\
 Molecular dynamics with a trained potential. START is any file with structures; its last one is
 taken unless --index names another. The trajectory carries its checkpoint: --restart continues it,
-bit for bit, up to --steps.
+bit for bit, up to --steps. With --replicas, --temperatures-K or --all-frames many systems run at
+once, as one compiled program, each to a trajectory of its own: run.0.xyz, run.1.xyz, ...
 """
 
 
@@ -41,7 +43,14 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="TRAJ", help="trajectory to write"
     )
-    parser.add_argument(
+    temperature = parser.add_mutually_exclusive_group()
+    temperature.add_argument(
+        "--temperatures-K",
+        type=_temperatures,
+        metavar="K,K,...",
+        help="of the replicas, in turn; one replica for each unless --replicas says how many",
+    )
+    temperature.add_argument(
         "--temperature-K",
         type=kinds.not_negative(float),
         metavar="K",
@@ -74,6 +83,7 @@ def add_parser(subparsers) -> None:
     )
     _add_pressure(parser)
     _add_time_steps(parser)
+    _add_batch(parser)
     kinds.add_dtype(parser, default="float32")
     parser.add_argument(
         "--restart", action="store_true", help="continue the trajectory from its checkpoint"
@@ -115,6 +125,31 @@ def _add_time_steps(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("many systems at once")
+    group.add_argument(
+        "--replicas",
+        type=kinds.positive(int),
+        metavar="N",
+        help="copies of START, each with its own seed (--seed, --seed + 1, ...)",
+    )
+    group.add_argument(
+        "--all-frames",
+        action="store_true",
+        help="every structure of START is a system, not only that of --index",
+    )
+    group.add_argument(
+        "--exchange-every",
+        type=kinds.positive(int),
+        metavar="N",
+        help="steps between exchanges of replicas at neighboring --temperatures-K",
+    )
+
+
+def _temperatures(text: str) -> list[float]:
+    return [kinds.not_negative(float)(part.strip()) for part in text.split(",")]
+
+
 def run(options: argparse.Namespace) -> None:
     import sys
 
@@ -125,7 +160,10 @@ def run(options: argparse.Namespace) -> None:
     from jmlip.md.config import MDConfig
     from jmlip.md.simulate import simulate
 
-    if options.seed is not None and options.ensemble == "nve" and options.temperature_K is None:
+    temperature_K = options.temperature_K
+    if options.temperatures_K:
+        temperature_K = options.temperatures_K[0]
+    if options.seed is not None and options.ensemble == "nve" and temperature_K is None:
         raise ConfigError(
             "--seed means nothing in nve without --temperature-K, where nothing is drawn; remove "
             "it, or give a temperature."
@@ -134,7 +172,7 @@ def run(options: argparse.Namespace) -> None:
         ensemble=options.ensemble,
         timestep_fs=options.timestep_fs,
         n_steps=options.steps,
-        temperature_K=options.temperature_K,
+        temperature_K=temperature_K,
         seed=options.seed or 0,
         every=options.every,
         friction_per_ps=options.friction_per_ps,
@@ -149,17 +187,33 @@ def run(options: argparse.Namespace) -> None:
     potential = load_potential(options.potential)
     mention_kernels(potential.model)
     inner = None if options.inner is None else load_potential(options.inner)
-    start = kinds.read_start(options)
     bar = sys.stderr.isatty()
-    result = simulate(
-        potential,
-        start,
-        config,
-        options.out,
-        inner=inner,
-        restart=options.restart,
-        progress=bar,
-    )
+    shared = {"inner": inner, "restart": options.restart, "progress": bar}
+    if _is_batch(options):
+        result = _run_batch(options, potential, config, shared)
+        written = f"trajectories: {result.trajectories[0]} ... {result.trajectories[-1].name}"
+    else:
+        start = kinds.read_start(options)
+        result = simulate(potential, start, config, options.out, **shared)
+        written = f"trajectory: {options.out}"
     if not bar:  # beside the bar, the figures are shown already
         print(result.summary())
-    print(f"trajectory: {options.out}")
+    print(written)
+
+
+def _is_batch(options: argparse.Namespace) -> bool:
+    asked = (options.replicas, options.temperatures_K, options.exchange_every)
+    return options.all_frames or any(value is not None for value in asked)
+
+
+def _run_batch(options: argparse.Namespace, potential: Any, config: Any, shared: dict) -> Any:
+    from jmlip.data import read
+    from jmlip.md.batch_simulate import replicate, simulate_batch
+
+    starts = read(options.start) if options.all_frames else [kinds.read_start(options)]
+    starts, configs = replicate(
+        starts, config, n_replicas=options.replicas, temperatures_K=options.temperatures_K
+    )
+    return simulate_batch(
+        potential, starts, configs, options.out, exchange_every=options.exchange_every, **shared
+    )

@@ -79,7 +79,7 @@ def allocate(
     )
     count = np.bincount(pairs.receivers, minlength=n)
     inverse = reciprocal(cell, pbc)
-    images = _translations(np.asarray(needed_images(inverse, reach)))
+    images = translations(np.asarray(needed_images(inverse, reach)))
     k = min(int(np.ceil(count.max() * capacity_factor)), n * len(images) - 1)
     k = max(k, 1)
     slots = np.arange(len(pairs.receivers)) - np.repeat(np.cumsum(count) - count, count)
@@ -134,8 +134,8 @@ def update(
         The list; where its `status` is not 0 it is not complete.
     """
     positions, cell = jax.lax.stop_gradient((positions, cell))
-    stale = _is_stale(positions, cell, neighbors, pbc, cutoff, skin)
-    build = functools.partial(_build, pbc=pbc, reach=cutoff + skin)
+    stale = is_stale(positions, cell, neighbors, pbc, cutoff, skin)
+    build = functools.partial(build_list, pbc=pbc, reach=cutoff + skin)
     return jax.lax.cond(stale, build, lambda _p, _c, old: old, positions, cell, neighbors)
 
 
@@ -187,7 +187,15 @@ def graph_from_positions(
     )
 
 
-def _is_stale(positions, cell, neighbors, pbc, cutoff, skin):
+def is_stale(
+    positions: AtomVectors,
+    cell: Cell,
+    neighbors: DeviceNeighbors,
+    pbc: Pbc,
+    cutoff: float,
+    skin: float,
+) -> Bool[Array, ""]:
+    """Whether a pair that is not listed could have come within the cutoff."""
     then = neighbors.reference_positions
     change = jnp.where(np.array(pbc)[:, None], cell - neighbors.reference_cell, 0.0)
     strain = jnp.matmul(reciprocal(neighbors.reference_cell, pbc), change, precision="highest")
@@ -197,7 +205,16 @@ def _is_stale(positions, cell, neighbors, pbc, cutoff, skin):
     return 2.0 * moved + jnp.sqrt(jnp.sum(strain**2)) * (cutoff + skin) > skin
 
 
-def _build(positions, cell, old, *, pbc, reach):
+def build_list(
+    positions: AtomVectors,
+    cell: Cell,
+    old: DeviceNeighbors,
+    n_atoms: Int[Array, ""] | None = None,
+    *,
+    pbc: Pbc,
+    reach: float,
+) -> DeviceNeighbors:
+    """A list of the shapes of an old one; atoms from `n_atoms` on are padding, without pairs."""
     n, n_images = len(positions), len(old.images)
     k = len(old.senders) // n
     inverse = reciprocal(cell, pbc)
@@ -205,7 +222,7 @@ def _build(positions, cell, old, *, pbc, reach):
     if old.bins.shape[3]:
         candidates = list_candidates(positions, cell, inverse, old.bins, pbc=pbc, reach=reach)
     keys, shifts, count = compact(
-        positions, cell, inverse, old.images, candidates, reach=reach, n_slots=k
+        positions, cell, inverse, old.images, candidates, reach=reach, n_slots=k, n_atoms=n_atoms
     )
     reverse, found = opposite_slots(keys, n_images)
     own = jnp.arange(n, dtype=jnp.int32)[:, None]
@@ -225,6 +242,7 @@ def _build(positions, cell, old, *, pbc, reach):
     )
 
 
-def _translations(extent):
+def translations(extent: Float[np.ndarray, "3"]) -> Int[np.ndarray, "images 3"]:
+    """All lattice translations within these numbers of cells, in lexicographic order."""
     axes = [np.arange(-m, m + 1, dtype=np.int32) for m in extent.astype(int)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

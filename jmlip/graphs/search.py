@@ -49,11 +49,12 @@ def compact(
     *,
     reach: float,
     n_slots: int,
+    n_atoms: Int[Array, ""] | None = None,
 ) -> tuple[Int[Array, "atoms k"], Int[Array, "atoms k 3"], Int[Array, " atoms"]]:
     """Keys of the first `n_slots` neighbors of each atom, their shifts, and how many there are.
 
-    Without candidates all atoms are tried. Empty slots have the key `atoms * images`, larger than
-    any.
+    Without candidates all atoms are tried; atoms from `n_atoms` on are padding, and have no
+    neighbors. Empty slots have the key `atoms * images`, larger than any.
     """
     n, n_images = len(positions), len(images)
     translations = jnp.matmul(images.astype(cell.dtype), cell, precision="highest")
@@ -70,6 +71,8 @@ def compact(
         middle = jnp.arange(n_images) == n_images // 2
         near = (squares < reach**2) & ~(itself[..., None] & middle[None, None])
         near &= (senders < n)[..., None]
+        if n_atoms is not None:
+            near &= ((senders < n_atoms) & (receivers[:, None] < n_atoms))[..., None]
         column, count = first_true(near.reshape(len(receivers), -1), n_slots)
         candidate, image = column // n_images, column % n_images
         last = senders.shape[1] - 1

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from jmlip.core import units
 from jmlip.core.types import AtomVectors
 from jmlip.graphs.device_neighbors import Cell
 from jmlip.md.integrators import Integrator
@@ -22,9 +23,10 @@ from jmlip.md.state import (
     MAX_TEMPERATURE_K,
     NOT_FINITE,
     OVERFLOW,
+    Count,
     MDState,
     kinetic_energy,
-    temperature_K,
+    n_free,
     with_neighbors,
 )
 
@@ -94,11 +96,16 @@ def make_guarded(step: Callable[[MDState], MDState]) -> Callable[[MDState], MDSt
 
     def guarded(state):
         after = step(state)
-        status = _failures(state, after)
-        kept = jax.tree.map(functools.partial(_choose, status == 0), _bare(after), _bare(state))
-        return with_neighbors(kept, after.neighbors)._replace(status=status)
+        status = failures(state, after)
+        return taken_if(status == 0, after, state)._replace(status=status)
 
     return guarded
+
+
+def taken_if(good: Bool[Array, ""], after: MDState, before: MDState) -> MDState:
+    """The state after a step if it was good, else that before; the lists are those after."""
+    kept = jax.tree.map(functools.partial(_choose, good), _bare(after), _bare(before))
+    return with_neighbors(kept, after.neighbors)
 
 
 def _bare(state: MDState) -> MDState:
@@ -113,12 +120,14 @@ def _choose(good: Array, new: Array, old: Array) -> Array:
     return jnp.where(good, new, old)
 
 
-def _failures(before: MDState, after: MDState) -> Array:
+def failures(before: MDState, after: MDState, n_atoms: Count | None = None) -> UInt8[Array, ""]:
+    """Status bits of a step of the first `n_atoms` atoms, or of all; 0 if it is good."""
     old, new = before.dynamics, after.dynamics
     numbers = (new.position, new.momentum, new.force, after.energy)
     finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
     moved = jnp.abs(new.position - old.position).max() > MAX_DISPLACEMENT
-    hot = temperature_K(kinetic_energy(new), len(new.position)) > MAX_TEMPERATURE_K
+    most = 0.5 * n_free(new.position, n_atoms) * MAX_TEMPERATURE_K * units.KELVIN
+    hot = kinetic_energy(new) > most
     overflow = jnp.any(jnp.stack([neighbors.status != 0 for neighbors in after.neighbors]))
     bits = ((overflow, OVERFLOW), (~finite, NOT_FINITE), (finite & (moved | hot), EXPLODED))
     return sum((_bit(flag, value) for flag, value in bits), start=jnp.uint8(0))

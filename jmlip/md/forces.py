@@ -1,5 +1,8 @@
 """The potential as dynamics sees it: positions, cell, neighbor list in, forces and energy out."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,7 @@ from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors
 from jmlip.factory import split_pair
-from jmlip.graphs import device_neighbors
+from jmlip.graphs import device_neighbors, systems
 from jmlip.graphs.device_neighbors import Cell, DeviceNeighbors
 from jmlip.md.state import Evaluation, ForceFn
 from jmlip.potentials.evaluate import evaluate
@@ -77,6 +80,61 @@ def by_level(
         )
     small, large = parts
     return large, small
+
+
+SystemForceFn = Callable[[systems.System, AtomVectors, Cell, DeviceNeighbors], Evaluation]
+"""The force function of a system that is an argument too, so that `jax.vmap` takes many."""
+
+
+def make_system_force_fn(
+    potential: Potential,
+    *,
+    pbc: tuple[bool, bool, bool],
+    dtype: str,
+    skin: float | None,
+    n_rows: int | None = None,
+) -> SystemForceFn:
+    """Energy, forces and virial of one of many systems; under `vmap` of all in one graph.
+
+    So an integrator that is written for one system is, under `jax.vmap`, one evaluation of the
+    potential a step, with the atoms that are there and no padding, and lists are renewed one by
+    one. It is not for derivatives with respect to positions under `vmap`.
+
+    Args:
+        potential: its parameters are cast to `dtype`.
+        pbc: periodicity of all systems.
+        dtype: "float32" or "float64" (under `jax.enable_x64`).
+        skin: angstrom; None where lists are always fresh.
+        n_rows: atoms in all systems under `vmap`, at most; as many as there are places if None.
+    """
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), potential.params)
+
+    def all_at_once(n_rows, system, positions, cell, lists):
+        if skin is not None:
+            lists = systems.update(
+                positions, cell, lists, system.n_atoms, pbc=pbc, cutoff=potential.cutoff, skin=skin
+            )
+        graph, row = systems.make_graph(
+            system, positions, cell, lists, cutoff=potential.cutoff, n_rows=n_rows
+        )
+        result = evaluate(potential.apply, params, graph)
+        force = result.forces.at[row].get(mode="fill", fill_value=0.0)
+        return Evaluation(result.energy[:-1], force, result.virial[:-1], lists)
+
+    @jax.custom_batching.custom_vmap
+    def force_fn(*arguments):
+        stacked = jax.tree.map(lambda leaf: leaf[None], arguments)
+        found = all_at_once(len(arguments[1]), *stacked)
+        return jax.tree.map(lambda leaf: leaf[0], found)
+
+    @force_fn.def_vmap
+    def _(size: int, is_batched: Any, *arguments: Any):
+        spread = lambda leaf, has: leaf if has else jnp.broadcast_to(leaf, (size, *leaf.shape))
+        full = jax.tree.map(spread, list(arguments), list(is_batched))
+        found = all_at_once(n_rows or size * full[1].shape[1], *full)
+        return found, jax.tree.map(lambda _: True, found)
+
+    return force_fn
 
 
 def allocate_neighbors(

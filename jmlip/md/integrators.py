@@ -40,7 +40,7 @@ from jmlip.md.propagator import (
     propagate,
     simulate,
 )
-from jmlip.md.state import MDState, kinetic_energy, make_state
+from jmlip.md.state import Count, MDState, kinetic_energy, make_state, n_free
 from jmlip.md.velocities import remove_center_of_mass_motion
 
 Mass = Float[Array, "atoms 1"]
@@ -74,7 +74,13 @@ def make_nve(forces: Forces, *, dt: Scalar) -> Integrator:
 
 
 def make_langevin(
-    forces: Forces, *, dt: Scalar, kT: Scalar, friction: Scalar, outside: bool = False
+    forces: Forces,
+    *,
+    dt: Scalar,
+    kT: Scalar,
+    friction: Scalar,
+    outside: bool = False,
+    n_atoms: Count | None = None,
 ) -> Integrator:
     """Langevin dynamics by the BAOAB splitting, the center of mass held at rest.
 
@@ -88,6 +94,7 @@ def make_langevin(
         friction: 1 / (internal time unit).
         outside: friction and noise half before, half after the step (OBABO), instead of with every
             innermost drift, where they damp resonances.
+        n_atoms: how many atoms, the first, are there; all if None.
 
     References:
         Leimkuhler, Matthews, Appl. Math. Res. Express 2013, 34.
@@ -99,7 +106,7 @@ def make_langevin(
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def thermostat(state, dt):
-        return _heated(_apply(_centered_stochastic_step, state, dt, kT, friction), state)
+        return _heated(_apply(_centered_stochastic_step, state, dt, kT, friction, n_atoms), state)
 
     def drift(state, dt):
         return position_step(thermostat(position_step(state, 0.5 * dt), dt), 0.5 * dt)
@@ -139,8 +146,12 @@ def make_nose_hoover(
     return Integrator(init, step, lambda state: chain.energy(state.dynamics.chain))
 
 
-def make_csvr(forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar) -> Integrator:
+def make_csvr(
+    forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar, n_atoms: Count | None = None
+) -> Integrator:
     """Canonical sampling through stochastic rescaling of all velocities by one factor.
+
+    The kinetic energy follows that of the first `n_atoms`, or of all.
 
     References:
         Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007), equations A7 and A8.
@@ -152,10 +163,10 @@ def make_csvr(forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar) -> Integra
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def rescale(dynamics):
-        n_free = degrees_of_freedom(len(dynamics.position))
+        free = n_free(dynamics.position, n_atoms)
         key, draw = jax.random.split(dynamics.rng)
         kinetic = kinetic_energy(dynamics)
-        factor = _rescaling(kinetic, n_free, kT, decay=jnp.exp(-dt / tau), key=draw)
+        factor = _rescaling(kinetic, free, kT, decay=jnp.exp(-dt / tau), key=draw)
         return dynamics.set(momentum=factor * dynamics.momentum, rng=key)
 
     def step(state):
@@ -165,7 +176,7 @@ def make_csvr(forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar) -> Integra
     return Integrator(init, step, lambda state: -state.heat)
 
 
-def _rescaling(kinetic: Array, n_free: int, kT: Scalar, *, decay: Array, key: Key) -> Array:
+def _rescaling(kinetic: Array, n_free: Any, kT: Scalar, *, decay: Array, key: Key) -> Array:
     normal_key, gamma_key = jax.random.split(key)
     normal = jax.random.normal(normal_key, dtype=kinetic.dtype)
     others = 2.0 * jax.random.gamma(gamma_key, 0.5 * (n_free - 1), dtype=kinetic.dtype)
@@ -181,9 +192,12 @@ def _apply(operator: Callable, state: MDState, *arguments: Any) -> MDState:
     return state._replace(dynamics=operator(state.dynamics, *arguments))
 
 
-def _centered_stochastic_step(dynamics: Any, dt: Scalar, kT: Scalar, friction: Scalar) -> Any:
+def _centered_stochastic_step(
+    dynamics: Any, dt: Scalar, kT: Scalar, friction: Scalar, n_atoms: Count | None
+) -> Any:
     dynamics = simulate.stochastic_step(dynamics, dt, kT, friction)
-    return dynamics.set(momentum=remove_center_of_mass_motion(dynamics.momentum, dynamics.mass))
+    momentum = remove_center_of_mass_motion(dynamics.momentum, dynamics.mass, n_atoms)
+    return dynamics.set(momentum=momentum)
 
 
 def _heated(after: MDState, before: MDState) -> MDState:

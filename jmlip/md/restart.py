@@ -19,7 +19,6 @@ from jmlip.core.config import config_hash, to_dict
 from jmlip.core.errors import ConfigError, JmlipError
 from jmlip.core.structure import Structure
 from jmlip.md.config import MDConfig
-from jmlip.md.state import MDState
 from jmlip.md.velocities import masses
 from jmlip.potentials.potential import Potential
 
@@ -31,13 +30,13 @@ class Checkpoint(NamedTuple):
     """A moment of a run from which it can go on.
 
     Args:
-        state: the state of the integrator.
-        mark: where the trajectory ends; None where it has not been begun.
+        state: an `MDState` or `BatchState`.
+        mark: where the trajectory ends; None where it has not been begun; of a batch, a list.
         statistics: running sums over the frames so far.
     """
 
-    state: MDState
-    mark: int | None
+    state: Any
+    mark: Any
     statistics: tuple[float, ...]
 
 
@@ -47,17 +46,20 @@ def restart_directory(trajectory: Path) -> Path:
 
 
 def identify(
-    potentials: Sequence[Potential], structure: Structure, config: MDConfig
+    potentials: Sequence[Potential],
+    structures: Sequence[Structure],
+    configs: Sequence[MDConfig],
+    **others: Any,
 ) -> dict[str, str]:
     """Hashes of what a run is made of, by the names a user knows them under."""
-    fixed = {k: value for k, value in to_dict(config).items() if k not in _FREE_TO_CHANGE}
+    settings = [
+        {k: value for k, value in to_dict(config).items() if k not in _FREE_TO_CHANGE}
+        for config in configs
+    ]
+    fixed = settings[0] if len(settings) == 1 and not others else {"systems": settings} | others
     return {
         "potential": " ".join(_hash_of_potential(potential) for potential in potentials),
-        "start structure": _hash(
-            [structure.species, structure.positions, structure.cell, structure.pbc]
-            + [masses(structure)]
-            + ([] if structure.velocities is None else [structure.velocities])
-        ),
+        "start structure": _hash([array for each in structures for array in _arrays(each)]),
         "configuration": config_hash(fixed),
     }
 
@@ -83,7 +85,7 @@ def save_checkpoint(trajectory: Path, checkpoint: Checkpoint, identity: dict[str
             old.unlink()
 
 
-def load_checkpoint(trajectory: Path, identity: dict[str, str], *, like: MDState) -> Checkpoint:
+def load_checkpoint(trajectory: Path, identity: dict[str, str], *, like: Any) -> Checkpoint:
     """The checkpoint of a trajectory.
 
     Args:
@@ -123,17 +125,23 @@ def has_checkpoint(trajectory: Path) -> bool:
     return (restart_directory(trajectory) / "restart.json").exists()
 
 
-def _without_keys(state: MDState) -> MDState:
+def _without_keys(state: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
 
 
-def _with_keys(state: MDState, like: MDState) -> MDState:
+def _with_keys(state: Any, like: Any) -> Any:
     wrap = lambda leaf, old: jax.random.wrap_key_data(leaf) if _is_key(old) else leaf
     return jax.tree.map(wrap, state, like)
 
 
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _arrays(structure: Structure) -> list:
+    brought = [] if structure.velocities is None else [structure.velocities]
+    kept = [structure.species, structure.positions, structure.cell, structure.pbc]
+    return [*kept, masses(structure), *brought]
 
 
 def _hash_of_potential(potential: Potential) -> str:

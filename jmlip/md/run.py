@@ -78,7 +78,7 @@ class Run:
         self.n_steps_made = 0
         self.n_compilations = 0
         self.seconds = 0.0
-        self._identity = identify(self._potentials, structure, config)
+        self._identity = identify(self._potentials, [structure], [config])
         self._mark: int | None = None
         self._compiled: AdvanceFn | None = None
         self._pace = FIRST_CHUNK
@@ -96,17 +96,7 @@ class Run:
             ConfigError: atoms are fixed, or so far from the origin that they lose digits.
             PotentialError: atoms lie on top of each other.
         """
-        require_free(self.structure, "dynamics")
-        _require_resolved(self.structure, self.config.dtype)
-        _require_volume(self.structure, self.config)
-        frame = make_frame(
-            self.structure,
-            species=self.potential.species,
-            cutoff=self.potential.cutoff,
-            reference_energies=self.potential.reference_energies,
-            states=self.potential.states,
-        )
-        require_apart(frame, "the start structure")
+        require_startable(self.potential, self.structure, self.config)
         self.state = jax.jit(self._init)(*self._start())
         self.n_compilations += 1
         if not np.isfinite(self.state.dynamics.force).all():
@@ -214,8 +204,7 @@ class Run:
         return jnp.asarray(min(start + self._pace, last_slot, self.config.n_steps), jnp.int32)
 
     def _frames_per_chunk(self) -> int:
-        frame_bytes = 9 * self.structure.n_atoms * np.dtype(self.config.dtype).itemsize
-        return max(1, min(FRAMES_PER_CHUNK, BYTES_PER_CHUNK // frame_bytes))
+        return frames_per_chunk(self.structure.n_atoms, self.config.dtype)
 
     def _renew_all(self) -> None:
         state = self.state
@@ -260,17 +249,43 @@ class Run:
         save_checkpoint(self.out, Checkpoint(self.state, self._mark, sums), self._identity)
 
     def _explain(self, status: int) -> str:
-        found = (
-            f"an atom moved more than {MAX_DISPLACEMENT} angstrom in one step or the temperature "
-            f"passed {MAX_TEMPERATURE_K:.0f} K"
-            if status & EXPLODED
-            else "positions, momenta or forces were not finite"
-        )
-        return (
-            f"dynamics must stay finite, and in step {self.step + 1} {found}; {self.out} ends with "
-            "the last good frame: relax the start structure, take a shorter time step, or train "
-            "the potential on such structures."
-        )
+        return explain(status, f"in step {self.step + 1}", str(self.out))
+
+
+def explain(status: int, where: str, out: str) -> str:
+    """The message of a step that could not be made."""
+    found = (
+        f"an atom moved more than {MAX_DISPLACEMENT} angstrom in one step or the temperature "
+        f"passed {MAX_TEMPERATURE_K:.0f} K"
+        if status & EXPLODED
+        else "positions, momenta or forces were not finite"
+    )
+    return (
+        f"dynamics must stay finite, and {where} {found}; {out} ends with the last good frame: "
+        "relax the start structure, take a shorter time step, or train the potential on such "
+        "structures."
+    )
+
+
+def frames_per_chunk(n_atoms: int, dtype: str) -> int:
+    """Most frames that are kept on the device before they are written."""
+    frame_bytes = 9 * n_atoms * np.dtype(dtype).itemsize
+    return max(1, min(FRAMES_PER_CHUNK, BYTES_PER_CHUNK // frame_bytes))
+
+
+def require_startable(potential: Potential, structure: Structure, config: MDConfig) -> None:
+    """Refuse a start structure from which no dynamics could be right."""
+    require_free(structure, "dynamics")
+    _require_resolved(structure, config.dtype)
+    _require_volume(structure, config)
+    frame = make_frame(
+        structure,
+        species=potential.species,
+        cutoff=potential.cutoff,
+        reference_energies=potential.reference_energies,
+        states=potential.states,
+    )
+    require_apart(frame, "the start structure")
 
 
 def _require_volume(structure: Structure, config: MDConfig) -> None:

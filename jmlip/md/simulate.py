@@ -8,9 +8,9 @@ again, at any moment, gives the trajectory of one that was not.
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
@@ -112,14 +112,40 @@ def simulate(
     """
     out = Path(out)
     require_known_suffix(out)
-    _require_free(out, restart=restart)
+    require_unused(out, [out], restart=restart)
+    make_run = lambda: Run(potential, structure, config, out, inner)
+    result = carry_out(make_run, _result, config, out, restart=restart, progress=progress)
+    if progress:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(result.summary())
+    return result
+
+
+def carry_out(
+    make_run: Callable[[], Any],
+    conclude: Callable[[Any], Any],
+    config: MDConfig,
+    out: Path,
+    *,
+    restart: bool,
+    progress: bool,
+) -> Any:
+    """Begin or take up a run, advance it to its end, and say how it ended.
+
+    Args:
+        make_run: makes what has the methods of `run.Run`.
+        conclude: makes the result of it.
+        config: number of steps and precision.
+        out: the trajectory, beside which the checkpoint stands.
+        restart: take the run up where there is a checkpoint.
+        progress: show a bar.
+    """
     with (
         _only_run(restart_directory(out)),
         jax.enable_x64(config.dtype == "float64"),
         deferred_interrupts() as interrupt,
         progress_bar(config.n_steps, enabled=progress) as show,
     ):
-        run = Run(potential, structure, config, out, inner)
+        run = make_run()
         run.take_up() if restart and has_checkpoint(out) else run.begin()
         while run.step < config.n_steps:
             show(run.step)
@@ -127,10 +153,7 @@ def simulate(
             if interrupt.requested and run.step < config.n_steps:
                 raise KeyboardInterrupt
         show(run.step)
-        result = _result(run)
-    if progress:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(result.summary())
-    return result
+        return conclude(run)
 
 
 @contextlib.contextmanager
@@ -170,12 +193,14 @@ def _result(run: Run) -> MDResult:
     )
 
 
-def _require_free(out: Path, *, restart: bool) -> None:
-    if restart and (has_checkpoint(out) or not out.exists()):
+def require_unused(out: Path, files: Sequence[Path], *, restart: bool) -> None:
+    """Refuse to write over what is there, or to go on without a checkpoint."""
+    there = any(file.exists() for file in files)
+    if restart and (has_checkpoint(out) or not there):
         return
     if restart:
         raise ConfigError(f"{out} has no checkpoint to restart from; choose another name.")
-    if out.exists() or restart_directory(out).exists():
+    if there or restart_directory(out).exists():
         raise ConfigError(
             f"{out} must not exist yet, and it or its checkpoint does; go on with it "
             "(--restart), or choose another name."

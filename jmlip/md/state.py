@@ -33,6 +33,10 @@ MAX_DISPLACEMENT = 0.5
 """Largest distance an atom may go in one step, angstrom."""
 
 
+Count = Int[Array, ""]
+"""How many atoms of an array are there: the first ones. Those after are padding, at rest."""
+
+
 class Evaluation(NamedTuple):
     """A potential at one set of positions, and the neighbor list that served."""
 
@@ -93,6 +97,13 @@ def with_neighbors(state: MDState, neighbors: Sequence[Any]) -> MDState:
     """The state with other neighbor lists, one for every level."""
     pairs = zip(state.levels, neighbors, strict=True)
     return state._replace(levels=tuple(level._replace(neighbors=new) for level, new in pairs))
+
+
+def n_free(positions: AtomVectors, n_atoms: Count | None) -> Any:
+    """Degrees of freedom of the first `n_atoms` atoms, of all if None."""
+    if n_atoms is None:
+        return degrees_of_freedom(len(positions))
+    return jnp.where(n_atoms > 1, 3 * n_atoms - 3, 3)
 
 
 def kinetic_energy(dynamics: Any) -> Float[Array, ""]:

@@ -28,6 +28,7 @@ class Frames(NamedTuple):
     conserved_energy: Float[np.ndarray, " frames"]  # eV, with the energy held by the thermostat
     temperature_K: Float[np.ndarray, " frames"]
     pressure_GPa: Float[np.ndarray, " frames"] | None  # None where there is no volume
+    replica: Int[np.ndarray, " frames"] | None = None  # who stands here, of those exchanged
 
 
 OBSERVABLES = {
@@ -36,6 +37,7 @@ OBSERVABLES = {
     "conserved_energy": "eV",
     "temperature_K": "K",
     "pressure_GPa": "GPa",
+    "replica": "",
 }
 """Scalar fields of `Frames`, with their units."""
 

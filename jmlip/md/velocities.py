@@ -5,6 +5,8 @@ ensemble, with relative standard deviation sqrt(2 / degrees of freedom). Only th
 center of mass is taken out; the angular momentum of a molecule in open space stays.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, Key
 from jmlip.md.config import MDConfig
+from jmlip.md.state import Count
 
 
 def masses(structure: Structure) -> Float[np.ndarray, "n 1"]:
@@ -48,7 +51,9 @@ def initial_momenta(structure: Structure, config: MDConfig, *, key: Key) -> Atom
     return maxwell_boltzmann(mass, kT=config.kT, key=key)
 
 
-def maxwell_boltzmann(mass: Float[Array, "atoms 1"], *, kT: float, key: Key) -> AtomVectors:
+def maxwell_boltzmann(
+    mass: Float[Array, "atoms 1"], *, kT: float | Float[Array, ""], key: Key
+) -> AtomVectors:
     """Momenta drawn from the canonical distribution with the center of mass at rest.
 
     p_i = sqrt(m_i kT) xi_i, projected onto zero total momentum, which leaves exactly 3 N - 3
@@ -64,14 +69,22 @@ def maxwell_boltzmann(mass: Float[Array, "atoms 1"], *, kT: float, key: Key) -> 
 
 
 def remove_center_of_mass_motion(
-    momentum: AtomVectors, mass: Float[Array, "atoms 1"]
+    momentum: AtomVectors, mass: Float[Array, "atoms 1"], n_atoms: Count | None = None
 ) -> AtomVectors:
     """p_i - m_i P / M: in mass-weighted coordinates an orthogonal projection.
 
     A single atom keeps its momentum. (To subtract the mean momentum from each atom instead, as some
     programs do, is no projection where masses differ, and leaves the wrong kinetic energy.)
+
+    Args:
+        momentum: internal units.
+        mass: u.
+        n_atoms: how many atoms, the first, are there; the others are left without momentum.
     """
-    if momentum.shape[0] == 1:
-        return momentum
+    single: Any = momentum.shape[0] == 1
+    if n_atoms is not None:
+        there = (jnp.arange(len(momentum)) < n_atoms)[:, None]
+        momentum, mass = jnp.where(there, momentum, 0.0), jnp.where(there, mass, 0.0)
+        single = n_atoms == 1
     velocity = momentum.sum(axis=0, keepdims=True) / mass.sum()
-    return momentum - mass * velocity
+    return jnp.where(single, momentum, momentum - mass * velocity)

@@ -56,7 +56,7 @@ class XYZWriter:
         for name in OBSERVABLES:
             values = getattr(frames, name)
             if values is not None and name != "potential_energy":
-                info[name] = float(values[k])
+                info[name] = values[k].item()
         info |= lasting(self._structure)
         return self._structure.replace(
             positions=frames.positions[k],

@@ -1,0 +1,372 @@
+"""A batch in the making: the state of all systems, their files, what happens between two chunks.
+
+As `run.Run`, for many systems at once. File k is that of system k; where replicas are exchanged,
+that of rung k of the temperatures, and every frame names the replica that stood there.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmlip.analysis.lines import RunningLine
+from jmlip.core.errors import ConfigError, DivergenceError
+from jmlip.core.structure import Structure
+from jmlip.graphs import systems
+from jmlip.graphs.device_neighbors import DeviceNeighbors
+from jmlip.graphs.systems import System
+from jmlip.md.approach import MOST_FRAMES, Approach, closest_approach
+from jmlip.md.batched import (
+    BatchAdvanceFn,
+    BatchRecord,
+    BatchState,
+    Exchange,
+    IntegratorOf,
+    make_batch_advance,
+    make_batch_record,
+    make_mesh,
+    place_state,
+    place_systems,
+)
+from jmlip.md.chunk import Record
+from jmlip.md.config import MDConfig
+from jmlip.md.ensembles import make_integrator
+from jmlip.md.exchange import Ladder, Places, first_places
+from jmlip.md.forces import by_level, make_system_force_fn, reference_energy
+from jmlip.md.frames import make_frames
+from jmlip.md.propagator import Level
+from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
+from jmlip.md.run import FIRST_CHUNK, explain, frames_per_chunk, require_startable
+from jmlip.md.state import NOT_FINITE, OVERFLOW, with_neighbors
+from jmlip.md.trajectory import Frames, open_trajectory
+from jmlip.md.velocities import initial_momenta, masses
+from jmlip.potentials.potential import Potential
+
+_LINE = len(RunningLine())
+
+
+class BatchRun:
+    """Systems at their last completed chunk: `begin` or `take_up`, then `advance` until done.
+
+    Args:
+        potential: gives energy and forces.
+        structures: where each system starts.
+        configs: of each system; they differ in temperature and seed.
+        out: from which the names of the trajectories follow.
+        linked: which rungs may trade places with the next.
+        inner: a cheaper potential for multiple time steps, if any.
+        exchange_every: steps between exchanges of replicas, if there are any.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        structures: Sequence[Structure],
+        configs: Sequence[MDConfig],
+        out: Path,
+        *,
+        linked: Sequence[bool],
+        inner: Potential | None = None,
+        exchange_every: int | None = None,
+    ):
+        self.structures, self.configs, self.out = list(structures), list(configs), out
+        self.config, self.potential = configs[0], potential
+        self.paths = trajectory_paths(out, len(structures))
+        self._potentials = by_level(potential, inner, configs[0].n_inner)
+        self._whole = inner is not None
+        self._linked, self.exchange_every = list(linked), exchange_every
+        self.references = [reference_energy(potential, each) for each in structures]
+        self.energy_line = RunningLine()  # conserved energy of all against time in ps
+        self.temperature_lines = [RunningLine() for _ in structures]
+        self.closest: Approach | None = None
+        self.n_steps_made = self.n_compilations = 0
+        self.seconds = 0.0
+        self._identity = identify(
+            self._potentials, structures, configs, exchange_every=exchange_every
+        )
+        self._marks: list[int] | None = None
+        self._compiled: BatchAdvanceFn | None = None
+        self._pace = FIRST_CHUNK
+        self._spread_over_devices()
+
+    @property
+    def step(self) -> int:
+        """Steps from the start of the trajectories."""
+        return int(self.state.step)
+
+    def begin(self) -> None:
+        """Make the first state and the first frames.
+
+        Raises:
+            DivergenceError: the potential gives no finite forces for a start structure.
+            ConfigError: atoms are fixed, or so far from the origin that they lose digits.
+            PotentialError: atoms lie on top of each other.
+        """
+        for structure, config in zip(self.structures, self.configs, strict=True):
+            require_startable(self.potential, structure, config)
+        state = jax.jit(self._first_state)(*self._start())
+        self.n_compilations += 1
+        finite = np.isfinite(state.md.dynamics.force).all(axis=(1, 2))
+        if not finite.all():
+            raise DivergenceError(
+                "the potential must give finite forces for every start structure, found NaN or "
+                f"infinity in system {np.argmin(finite)}; check its geometry."
+            )
+        self.state = self._placed(state)
+        # this checkpoint stands before the trajectories, so every file found later has one
+        self._save()
+        self._open()
+
+    def take_up(self) -> None:
+        """Go back to the last checkpoint, and cut the trajectories there.
+
+        Raises:
+            ConfigError: the run has already gone further than is asked for, or the checkpoint is
+                of another run.
+            JmlipError: the checkpoint is damaged.
+        """
+        like = jax.eval_shape(self._first_state, *self._start())
+        state, self._marks, sums = load_checkpoint(self.out, self._identity, like=like)
+        self.state = self._placed(state)
+        if self.step > self.config.n_steps:
+            raise ConfigError(
+                f"n_steps must be at least the {self.step} steps that {self.paths[0]} has already, "
+                f"found {self.config.n_steps}."
+            )
+        lines = [RunningLine(*sums[k : k + _LINE]) for k in range(0, len(sums), _LINE)]
+        self.energy_line, *self.temperature_lines = lines
+        self._open()
+
+    def advance(self) -> None:
+        """Make one chunk: steps, frames, checkpoint; then grow lists if one overflowed.
+
+        Raises:
+            DivergenceError: a step could not be made.
+        """
+        compiled = self._compiled or self._compile()
+        began, start = perf_counter(), self.step
+        state, records = jax.block_until_ready(compiled(self._systems, self.state, self._stop()))
+        computed = perf_counter()
+        status = np.asarray(state.md.status)
+        bits = int(np.bitwise_or.reduce(status))
+        self.state = state._replace(md=state.md._replace(status=jnp.zeros_like(state.md.status)))
+        # what an incomplete list leads to is no explosion
+        failed = bool(bits) and (not bits & OVERFLOW or bool(bits & NOT_FINITE))
+        if failed:
+            self._renew(self.state.md.dynamics.position, self.state.md.cell)
+        every = self.config.every
+        self._write(records, every * np.arange(start // every + 1, self.step // every + 1))
+        self._save()
+        n_steps = self.step - start
+        self.n_steps_made += n_steps
+        self.seconds += perf_counter() - began
+        self._pace = max(1, int(self.config.chunk_seconds * n_steps / (computed - began)))
+        if failed:
+            raise DivergenceError(self._explain(status))
+        if bits:
+            full = self.state.md.neighbors[0]  # for the positions of the next step
+            self._renew(full.reference_positions, full.reference_cell)
+
+    def _spread_over_devices(self) -> None:
+        """As many devices as there are systems, at most; the last system fills up the last."""
+        devices = jax.local_devices()[: len(self.structures)]
+        n = -(-len(self.structures) // len(devices))
+        self._mesh = make_mesh(np.array(devices))
+        self._pick = np.minimum(np.arange(n * len(devices)), len(self.structures) - 1)
+        padded = [self.structures[k] for k in self._pick]
+        self._n_places = max(each.n_atoms for each in padded)
+        sizes = np.array([each.n_atoms for each in padded]).reshape(-1, n).sum(axis=1)
+        here = tuple(_stack(p, self.structures, self._n_places) for p in self._potentials)
+        self._systems = place_systems(jax.tree.map(lambda leaf: leaf[self._pick], here), self._mesh)
+        total = sum(each.n_atoms for each in self.structures)
+        self._begin_of = self._integrator_of(skin=None, n_rows=total)
+        self._go_on_of = self._integrator_of(skin=self.config.skin, n_rows=int(sizes.max()))
+        self._here = here
+        kT = jnp.asarray([self.configs[k].kT for k in self._pick], self.config.dtype)
+        self._ladder = Ladder(kT, jnp.asarray(self._linked)[self._pick])
+
+    def _integrator_of(self, *, skin: float | None, n_rows: int) -> IntegratorOf:
+        config, pbc = self.config, tuple(self.structures[0].pbc.tolist())
+        padded = any(each.n_atoms < self._n_places for each in self.structures)
+        functions = [
+            make_system_force_fn(each, pbc=pbc, dtype=config.dtype, skin=skin, n_rows=n_rows)
+            for each in self._potentials
+        ]
+
+        def integrator_of(system, kT):
+            bound = [
+                lambda *rest, force_fn=force_fn, each=each: force_fn(each, *rest)
+                for force_fn, each in zip(functions, system, strict=True)
+            ]
+            levels = (Level(bound[0]),)
+            if len(bound) == 2:
+                levels = Level(bound[0], n=config.n_inner or 1, whole=self._whole), Level(bound[1])
+            n_atoms = system[0].n_atoms if padded else None
+            return make_integrator(config, levels, kT=kT, n_atoms=n_atoms)
+
+        return integrator_of
+
+    def _first_state(self, kT, *arguments: Any) -> BatchState:
+        init = lambda system, kT, *rest: self._begin_of(system, kT).init(*rest)
+        md = jax.vmap(init)(self._here, kT, *arguments)
+        return BatchState(md, first_places(len(self.structures)))
+
+    def _start(self) -> tuple:
+        keys = [jax.random.split(jax.random.key(each.seed)) for each in self.configs]
+        drawn = [
+            np.asarray(initial_momenta(structure, config, key=key[0]))
+            for structure, config, key in zip(self.structures, self.configs, keys, strict=True)
+        ]
+        dtype = self.config.dtype
+        pad = lambda arrays, fill: _padded(arrays, self._n_places, fill, dtype)
+        positions = pad([each.positions for each in self.structures], 0.0)
+        mass = pad([masses(each) for each in self.structures], 1.0)
+        cells = jnp.asarray(np.stack([each.cell for each in self.structures]), dtype)
+        lists = self._allocate(positions, cells, self._here[0].n_atoms)
+        noise = jnp.stack([key[1] for key in keys])
+        kT = self._ladder.kT[: len(self.structures)]
+        return kT, positions, pad(drawn, 0.0), mass, cells, lists, noise
+
+    def _allocate(self, positions: Any, cells: Any, n_atoms: Any) -> tuple[DeviceNeighbors, ...]:
+        pbc, skin = tuple(self.structures[0].pbc.tolist()), self.config.skin
+        return tuple(
+            systems.allocate(positions, cells, n_atoms, pbc, cutoff=each.cutoff, skin=skin)
+            for each in self._potentials
+        )
+
+    def _renew(self, positions: Any, cells: Any) -> None:
+        """Lists for these positions, of new shapes."""
+        host = [jnp.asarray(np.asarray(each)) for each in (positions, cells)]
+        lists = self._allocate(*host, jnp.asarray(np.asarray(self._systems[0].n_atoms)))
+        md = with_neighbors(self.state.md, place_systems(lists, self._mesh))
+        self.state, self._compiled = self.state._replace(md=md), None
+
+    def _placed(self, state: BatchState) -> BatchState:
+        """The state of the systems on their devices, the last filled up."""
+        filler = np.arange(len(self.structures), len(self._pick), dtype=np.int32)
+        rung, tried, accepted = state.places
+        zeros = jnp.zeros(len(filler), jnp.int32)
+        places = Places(
+            jnp.append(rung, filler).astype(jnp.int32),
+            jnp.append(tried, zeros).astype(jnp.int32),
+            jnp.append(accepted, zeros).astype(jnp.int32),
+        )
+        md = jax.tree.map(lambda leaf: leaf[self._pick], state.md)
+        return place_state(BatchState(md, places), self._mesh)
+
+    def _open(self) -> None:
+        marks = self._marks or [None] * len(self.paths)
+        self._writers = [
+            open_trajectory(path, structure, mark=mark)
+            for path, structure, mark in zip(self.paths, self.structures, marks, strict=True)
+        ]
+        if self._marks is None:
+            record = make_batch_record(self._go_on_of, self._systems, self.state, self._ladder)
+            self._write(jax.tree.map(lambda leaf: leaf[None], record), np.zeros(1, int))
+
+    def _compile(self) -> BatchAdvanceFn:
+        every, seed = self.exchange_every, self.config.seed
+        # apart from the keys of the systems, which are those of single runs
+        key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1)
+        advance = make_batch_advance(
+            self._go_on_of,
+            self._ladder,
+            self._mesh,
+            every=self.config.every,
+            n_slots=self._frames_per_chunk(),
+            exchanges=None if every is None else Exchange(every, key),
+        )
+        arguments = (self._systems, self.state, self._stop())
+        self._compiled = jax.jit(advance).lower(*arguments).compile()
+        self.n_compilations += 1
+        return self._compiled
+
+    def _stop(self) -> jax.Array:
+        every, start = self.config.every, self.step
+        last_slot = (start // every + self._frames_per_chunk()) * every
+        return jnp.asarray(min(start + self._pace, last_slot, self.config.n_steps), jnp.int32)
+
+    def _frames_per_chunk(self) -> int:
+        return frames_per_chunk(len(self._pick) * self._n_places, self.config.dtype)
+
+    def _write(self, records: BatchRecord, steps: np.ndarray) -> None:
+        if len(steps) == 0:
+            return
+        arrays: Any = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(steps)], records)
+        standing = np.argsort(arrays.rung, axis=1)  # the system on each rung
+        marks, total = [], np.zeros(len(steps))
+        for k, writer in enumerate(self._writers):
+            frames = self._frames(arrays.systems, steps, standing[:, k], k)
+            marks.append(writer.append(frames))
+            total += frames.conserved_energy
+            time_ps = 1.0e-3 * frames.time_fs
+            self.temperature_lines[k] = self.temperature_lines[k].add(time_ps, frames.temperature_K)
+            self._watch(frames, k)
+        self._marks = marks
+        self.energy_line = self.energy_line.add(1.0e-3 * steps * self.config.timestep_fs, total)
+
+    def _frames(self, records: Any, steps: np.ndarray, which: np.ndarray, k: int) -> Frames:
+        n = self.structures[k].n_atoms
+        chosen = [leaf[np.arange(len(steps)), which] for leaf in records]
+        trimmed = [
+            leaf[:, :n] if leaf.ndim == 3 and i < 3 else leaf for i, leaf in enumerate(chosen)
+        ]
+        frames = make_frames(
+            Record(*trimmed),
+            steps,
+            structure=self.structures[k],
+            config=self.config,
+            reference_energy=self.references[k],
+        )
+        return frames if self.exchange_every is None else frames._replace(replica=which)
+
+    def _watch(self, frames: Frames, k: int) -> None:
+        """Look at as many frames of all systems as a single run looks at."""
+        each = max(1, MOST_FRAMES // len(self.paths))
+        every = 1 + (len(frames.step) - 1) // each
+        some: Any = jax.tree.map(lambda leaf: leaf[::every], frames)
+        found = closest_approach(some, self.structures[k], self.potential.statistics)
+        if found and self.closest is None:
+            warnings.warn(f"{found}.", stacklevel=2)
+        if found and (self.closest is None or found.distance < self.closest.distance):
+            self.closest = found
+
+    def _save(self) -> None:
+        n = len(self.structures)
+        lines = (self.energy_line, *self.temperature_lines)
+        kept = jax.tree.map(lambda leaf: leaf[:n], self.state)
+        sums = tuple(number for line in lines for number in line)
+        save_checkpoint(self.out, Checkpoint(kept, self._marks, sums), self._identity)
+
+    def _explain(self, status: np.ndarray) -> str:
+        (bad,) = np.nonzero(status[: len(self.structures)] & ~np.uint8(OVERFLOW))
+        first = int(bad[0])
+        path = self.paths[int(self.state.places.rung[first])]
+        where = f"in step {self.step + 1} of {path}"
+        return explain(int(status[first]), where, "every trajectory")
+
+
+def trajectory_paths(out: Path, n_systems: int) -> list[Path]:
+    """`run.xyz` of three systems: `run.0.xyz`, `run.1.xyz`, `run.2.xyz`."""
+    return [out.with_name(f"{out.stem}.{k}{out.suffix}") for k in range(n_systems)]
+
+
+def _stack(potential: Potential, structures: Sequence[Structure], n_places: int) -> System:
+    species = np.zeros((len(structures), n_places), np.int32)
+    for row, structure in zip(species, structures, strict=True):
+        row[: structure.n_atoms] = potential.species_index(structure)
+    state = [potential.state_index(structure) for structure in structures]
+    n_atoms = [structure.n_atoms for structure in structures]
+    return System(jnp.asarray(species), jnp.asarray(n_atoms, jnp.int32), jnp.asarray(state))
+
+
+def _padded(arrays: list, n_places: int, fill: float, dtype: str) -> jax.Array:
+    padded = np.full((len(arrays), n_places, arrays[0].shape[-1]), fill)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return jnp.asarray(padded, dtype)
