@@ -26,6 +26,7 @@ from jmlip.md.batched import (
     Exchange,
     make_batch_advance,
     make_batch_record,
+    place_state,
     place_systems,
 )
 from jmlip.md.chunk import Record
@@ -146,7 +147,9 @@ class BatchRun:
         computed = perf_counter()
         status = np.asarray(state.md.status)
         bits = int(np.bitwise_or.reduce(status))
-        self.state = state._replace(md=state.md._replace(status=jnp.zeros_like(state.md.status)))
+        cleared = state.md._replace(status=jnp.zeros_like(state.md.status))
+        # empty arrays come back without their place
+        self.state = place_state(state._replace(md=cleared), self._layout.mesh)
         # what an incomplete list leads to is no explosion
         failed = bool(bits) and (not bits & OVERFLOW or bool(bits & NOT_FINITE))
         if failed:
