@@ -4,6 +4,7 @@ As `run.Run`, for many systems at once. File k is that of system k; where replic
 that of rung k of the temperatures, and every frame names the replica that stood there.
 """
 
+import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,34 +18,25 @@ import numpy as np
 from jmlip.analysis.lines import RunningLine
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
-from jmlip.graphs import systems
-from jmlip.graphs.device_neighbors import DeviceNeighbors
-from jmlip.graphs.systems import System
 from jmlip.md.approach import MOST_FRAMES, Approach, closest_approach
+from jmlip.md.batch_layout import allocate, make_layout, pbc_of
 from jmlip.md.batched import (
     BatchAdvanceFn,
     BatchRecord,
-    BatchState,
     Exchange,
-    IntegratorOf,
     make_batch_advance,
     make_batch_record,
-    make_mesh,
     place_state,
     place_systems,
 )
 from jmlip.md.chunk import Record
 from jmlip.md.config import MDConfig
-from jmlip.md.ensembles import make_integrator
-from jmlip.md.exchange import Ladder, Places, first_places
-from jmlip.md.forces import by_level, make_system_force_fn, reference_energy
+from jmlip.md.forces import by_level, reference_energy
 from jmlip.md.frames import make_frames
-from jmlip.md.propagator import Level
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
 from jmlip.md.run import FIRST_CHUNK, explain, frames_per_chunk, require_startable
 from jmlip.md.state import NOT_FINITE, OVERFLOW, with_neighbors
 from jmlip.md.trajectory import Frames, open_trajectory
-from jmlip.md.velocities import initial_momenta, masses
 from jmlip.potentials.potential import Potential
 
 _LINE = len(RunningLine())
@@ -78,8 +70,7 @@ class BatchRun:
         self.config, self.potential = configs[0], potential
         self.paths = trajectory_paths(out, len(structures))
         self._potentials = by_level(potential, inner, configs[0].n_inner)
-        self._whole = inner is not None
-        self._linked, self.exchange_every = list(linked), exchange_every
+        self.exchange_every = exchange_every
         self.references = [reference_energy(potential, each) for each in structures]
         self.energy_line = RunningLine()  # conserved energy of all against time in ps
         self.temperature_lines = [RunningLine() for _ in structures]
@@ -92,7 +83,9 @@ class BatchRun:
         self._marks: list[int] | None = None
         self._compiled: BatchAdvanceFn | None = None
         self._pace = FIRST_CHUNK
-        self._spread_over_devices()
+        self._layout = make_layout(
+            self._potentials, structures, configs, linked, whole=inner is not None
+        )
 
     @property
     def step(self) -> int:
@@ -109,7 +102,7 @@ class BatchRun:
         """
         for structure, config in zip(self.structures, self.configs, strict=True):
             require_startable(self.potential, structure, config)
-        state = jax.jit(self._first_state)(*self._start())
+        state = jax.jit(self._layout.first_state)(*self._start())
         self.n_compilations += 1
         finite = np.isfinite(state.md.dynamics.force).all(axis=(1, 2))
         if not finite.all():
@@ -117,7 +110,7 @@ class BatchRun:
                 "the potential must give finite forces for every start structure, found NaN or "
                 f"infinity in system {np.argmin(finite)}; check its geometry."
             )
-        self.state = self._placed(state)
+        self.state = self._layout.place(state)
         # this checkpoint stands before the trajectories, so every file found later has one
         self._save()
         self._open()
@@ -130,9 +123,9 @@ class BatchRun:
                 of another run.
             JmlipError: the checkpoint is damaged.
         """
-        like = jax.eval_shape(self._first_state, *self._start())
+        like = jax.eval_shape(self._layout.first_state, *self._start())
         state, self._marks, sums = load_checkpoint(self.out, self._identity, like=like)
-        self.state = self._placed(state)
+        self.state = self._layout.place(state)
         if self.step > self.config.n_steps:
             raise ConfigError(
                 f"n_steps must be at least the {self.step} steps that {self.paths[0]} has already, "
@@ -150,11 +143,15 @@ class BatchRun:
         """
         compiled = self._compiled or self._compile()
         began, start = perf_counter(), self.step
-        state, records = jax.block_until_ready(compiled(self._systems, self.state, self._stop()))
+        state, records = jax.block_until_ready(
+            compiled(self._layout.systems, self.state, self._stop())
+        )
         computed = perf_counter()
         status = np.asarray(state.md.status)
         bits = int(np.bitwise_or.reduce(status))
-        self.state = state._replace(md=state.md._replace(status=jnp.zeros_like(state.md.status)))
+        cleared = state.md._replace(status=jnp.zeros_like(state.md.status))
+        # empty arrays come back without their place
+        self.state = place_state(state._replace(md=cleared), self._layout.mesh)
         # what an incomplete list leads to is no explosion
         failed = bool(bits) and (not bits & OVERFLOW or bool(bits & NOT_FINITE))
         if failed:
@@ -172,92 +169,17 @@ class BatchRun:
             full = self.state.md.neighbors[0]  # for the positions of the next step
             self._renew(full.reference_positions, full.reference_cell)
 
-    def _spread_over_devices(self) -> None:
-        """As many devices as there are systems, at most; the last system fills up the last."""
-        devices = jax.local_devices()[: len(self.structures)]
-        n = -(-len(self.structures) // len(devices))
-        self._mesh = make_mesh(np.array(devices))
-        self._pick = np.minimum(np.arange(n * len(devices)), len(self.structures) - 1)
-        padded = [self.structures[k] for k in self._pick]
-        self._n_places = max(each.n_atoms for each in padded)
-        sizes = np.array([each.n_atoms for each in padded]).reshape(-1, n).sum(axis=1)
-        here = tuple(_stack(p, self.structures, self._n_places) for p in self._potentials)
-        self._systems = place_systems(jax.tree.map(lambda leaf: leaf[self._pick], here), self._mesh)
-        total = sum(each.n_atoms for each in self.structures)
-        self._begin_of = self._integrator_of(skin=None, n_rows=total)
-        self._go_on_of = self._integrator_of(skin=self.config.skin, n_rows=int(sizes.max()))
-        self._here = here
-        kT = jnp.asarray([self.configs[k].kT for k in self._pick], self.config.dtype)
-        self._ladder = Ladder(kT, jnp.asarray(self._linked)[self._pick])
-
-    def _integrator_of(self, *, skin: float | None, n_rows: int) -> IntegratorOf:
-        config, pbc = self.config, tuple(self.structures[0].pbc.tolist())
-        padded = any(each.n_atoms < self._n_places for each in self.structures)
-        functions = [
-            make_system_force_fn(each, pbc=pbc, dtype=config.dtype, skin=skin, n_rows=n_rows)
-            for each in self._potentials
-        ]
-
-        def integrator_of(system, kT):
-            bound = [
-                lambda *rest, force_fn=force_fn, each=each: force_fn(each, *rest)
-                for force_fn, each in zip(functions, system, strict=True)
-            ]
-            levels = (Level(bound[0]),)
-            if len(bound) == 2:
-                levels = Level(bound[0], n=config.n_inner or 1, whole=self._whole), Level(bound[1])
-            n_atoms = system[0].n_atoms if padded else None
-            return make_integrator(config, levels, kT=kT, n_atoms=n_atoms)
-
-        return integrator_of
-
-    def _first_state(self, kT, *arguments: Any) -> BatchState:
-        init = lambda system, kT, *rest: self._begin_of(system, kT).init(*rest)
-        md = jax.vmap(init)(self._here, kT, *arguments)
-        return BatchState(md, first_places(len(self.structures)))
-
     def _start(self) -> tuple:
-        keys = [jax.random.split(jax.random.key(each.seed)) for each in self.configs]
-        drawn = [
-            np.asarray(initial_momenta(structure, config, key=key[0]))
-            for structure, config, key in zip(self.structures, self.configs, keys, strict=True)
-        ]
-        dtype = self.config.dtype
-        pad = lambda arrays, fill: _padded(arrays, self._n_places, fill, dtype)
-        positions = pad([each.positions for each in self.structures], 0.0)
-        mass = pad([masses(each) for each in self.structures], 1.0)
-        cells = jnp.asarray(np.stack([each.cell for each in self.structures]), dtype)
-        lists = self._allocate(positions, cells, self._here[0].n_atoms)
-        noise = jnp.stack([key[1] for key in keys])
-        kT = self._ladder.kT[: len(self.structures)]
-        return kT, positions, pad(drawn, 0.0), mass, cells, lists, noise
-
-    def _allocate(self, positions: Any, cells: Any, n_atoms: Any) -> tuple[DeviceNeighbors, ...]:
-        pbc, skin = tuple(self.structures[0].pbc.tolist()), self.config.skin
-        return tuple(
-            systems.allocate(positions, cells, n_atoms, pbc, cutoff=each.cutoff, skin=skin)
-            for each in self._potentials
-        )
+        lists = functools.partial(allocate, self._potentials, self.config)
+        return self._layout.start(self.structures, self.configs, lists)
 
     def _renew(self, positions: Any, cells: Any) -> None:
         """Lists for these positions, of new shapes."""
-        host = [jnp.asarray(np.asarray(each)) for each in (positions, cells)]
-        lists = self._allocate(*host, jnp.asarray(np.asarray(self._systems[0].n_atoms)))
-        md = with_neighbors(self.state.md, place_systems(lists, self._mesh))
+        here = lambda leaf: jnp.asarray(np.asarray(leaf))
+        n_atoms, pbc = here(self._layout.systems[0].n_atoms), pbc_of(self.structures)
+        lists = allocate(self._potentials, self.config, here(positions), here(cells), n_atoms, pbc)
+        md = with_neighbors(self.state.md, place_systems(lists, self._layout.mesh))
         self.state, self._compiled = self.state._replace(md=md), None
-
-    def _placed(self, state: BatchState) -> BatchState:
-        """The state of the systems on their devices, the last filled up."""
-        filler = np.arange(len(self.structures), len(self._pick), dtype=np.int32)
-        rung, tried, accepted = state.places
-        zeros = jnp.zeros(len(filler), jnp.int32)
-        places = Places(
-            jnp.append(rung, filler).astype(jnp.int32),
-            jnp.append(tried, zeros).astype(jnp.int32),
-            jnp.append(accepted, zeros).astype(jnp.int32),
-        )
-        md = jax.tree.map(lambda leaf: leaf[self._pick], state.md)
-        return place_state(BatchState(md, places), self._mesh)
 
     def _open(self) -> None:
         marks = self._marks or [None] * len(self.paths)
@@ -266,7 +188,9 @@ class BatchRun:
             for path, structure, mark in zip(self.paths, self.structures, marks, strict=True)
         ]
         if self._marks is None:
-            record = make_batch_record(self._go_on_of, self._systems, self.state, self._ladder)
+            record = make_batch_record(
+                self._layout.go_on_of, self._layout.systems, self.state, self._layout.ladder
+            )
             self._write(jax.tree.map(lambda leaf: leaf[None], record), np.zeros(1, int))
 
     def _compile(self) -> BatchAdvanceFn:
@@ -274,14 +198,14 @@ class BatchRun:
         # apart from the keys of the systems, which are those of single runs
         key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1)
         advance = make_batch_advance(
-            self._go_on_of,
-            self._ladder,
-            self._mesh,
+            self._layout.go_on_of,
+            self._layout.ladder,
+            self._layout.mesh,
             every=self.config.every,
             n_slots=self._frames_per_chunk(),
             exchanges=None if every is None else Exchange(every, key),
         )
-        arguments = (self._systems, self.state, self._stop())
+        arguments = (self._layout.systems, self.state, self._stop())
         self._compiled = jax.jit(advance).lower(*arguments).compile()
         self.n_compilations += 1
         return self._compiled
@@ -292,7 +216,7 @@ class BatchRun:
         return jnp.asarray(min(start + self._pace, last_slot, self.config.n_steps), jnp.int32)
 
     def _frames_per_chunk(self) -> int:
-        return frames_per_chunk(len(self._pick) * self._n_places, self.config.dtype)
+        return frames_per_chunk(self._layout.n_places, self.config.dtype)
 
     def _write(self, records: BatchRecord, steps: np.ndarray) -> None:
         if len(steps) == 0:
@@ -354,19 +278,3 @@ class BatchRun:
 def trajectory_paths(out: Path, n_systems: int) -> list[Path]:
     """`run.xyz` of three systems: `run.0.xyz`, `run.1.xyz`, `run.2.xyz`."""
     return [out.with_name(f"{out.stem}.{k}{out.suffix}") for k in range(n_systems)]
-
-
-def _stack(potential: Potential, structures: Sequence[Structure], n_places: int) -> System:
-    species = np.zeros((len(structures), n_places), np.int32)
-    for row, structure in zip(species, structures, strict=True):
-        row[: structure.n_atoms] = potential.species_index(structure)
-    state = [potential.state_index(structure) for structure in structures]
-    n_atoms = [structure.n_atoms for structure in structures]
-    return System(jnp.asarray(species), jnp.asarray(n_atoms, jnp.int32), jnp.asarray(state))
-
-
-def _padded(arrays: list, n_places: int, fill: float, dtype: str) -> jax.Array:
-    padded = np.full((len(arrays), n_places, arrays[0].shape[-1]), fill)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return jnp.asarray(padded, dtype)

@@ -80,3 +80,37 @@ def test_the_start_is_the_frame_that_is_named(jmlip, folder, potential, tmp_path
         np.testing.assert_allclose(read(out)[0].positions, frames[index].positions, atol=1e-6)
     result = jmlip("relax", potential, start, "--out", tmp_path / "r.xyz", "--index", 20)
     assert (result.code, "none of the 20 frames" in result.err) == (1, True)
+
+
+LANGEVIN = ("--ensemble", "langevin", "--timestep-fs", 0.25, "--every", 10)
+
+
+def test_replicas_at_temperatures_are_exchanged_and_restarted(jmlip, folder, potential, tmp_path):
+    start, ladder = folder / "held-out.xyz", ("--temperatures-K", "300,330", "--exchange-every", 5)
+    for name, stages in (("whole", [(40,)]), ("parts", [(20,), (40, "--restart")])):
+        for steps, *restart in stages:
+            words = ("--replicas", 4, "--steps", steps, "--out", tmp_path / f"{name}.xyz", *restart)
+            result = jmlip("md", potential, start, *LANGEVIN, *ladder, *words)
+            assert result.code == 0
+    assert "exchanges accepted" in result.out
+    assert "parts.0.xyz ... parts.3.xyz" in result.out
+    for k in range(4):
+        whole, parts = (tmp_path / f"{name}.{k}.xyz" for name in ("whole", "parts"))
+        assert whole.read_bytes() == parts.read_bytes()
+        assert len(read(whole)) == 5
+
+
+def test_options_of_a_batch_that_contradict_are_refused(jmlip, folder, potential, tmp_path):
+    words = (*LANGEVIN, "--steps", 5, "--out", tmp_path / "t.xyz")
+    for options, message in (
+        (("--temperatures-K", "300,400", "--replicas", 3), "multiple of the 2 temperatures"),
+        (("--temperatures-K", "400,300", "--exchange-every", 5), "rising temperatures"),
+        (("--temperature-K", 300, "--exchange-every", 5), "rising temperatures"),
+        (("--temperature-K", 300, "--temperatures-K", "300,400"), "not allowed with"),
+        (("--temperatures-K", "300,hot"), "must be a number"),
+        (("--replicas", 0, "--temperature-K", 300), "must be positive"),
+    ):
+        result = jmlip("md", potential, folder / "held-out.xyz", *words, *options)
+        assert result.code != 0
+        assert message in result.err
+    assert not list(tmp_path.iterdir())
