@@ -4,12 +4,13 @@ from jmlip.md.config import MDConfig
 from jmlip.md.integrators import Integrator, make_csvr, make_langevin, make_nose_hoover, make_nve
 from jmlip.md.npt import make_npt
 from jmlip.md.propagator import Level
+from jmlip.md.rescaling import make_rescaled
 
 
 def make_integrator(config: MDConfig, levels: tuple[Level, ...]) -> Integrator:
     """The integrator of a configuration."""
     dt, kT, tau = config.dt, config.kT, config.tau
-    length = 3 if config.chain_length is None else config.chain_length
+    length = config.chain_length or 3
     match config.ensemble:
         case "nve":
             return make_nve(levels, dt=dt)
@@ -20,13 +21,18 @@ def make_integrator(config: MDConfig, levels: tuple[Level, ...]) -> Integrator:
         case "csvr":
             return make_csvr(levels, dt=dt, kT=kT, tau=tau)
         case "npt":
-            return make_npt(
-                levels[0].force_fn,
-                dt=dt,
-                kT=kT,
-                pressure=config.pressure,
-                tau=tau,
-                tau_barostat=config.tau_barostat,
-                motion=config.cell_motion or "isotropic",
-                chain_length=length,
-            )
+            return _at_constant_pressure(config, levels)
+
+
+def _at_constant_pressure(config: MDConfig, levels: tuple[Level, ...]) -> Integrator:
+    shared = {
+        "dt": config.dt,
+        "kT": config.kT,
+        "pressure": config.pressure,
+        "tau": config.tau,
+        "tau_barostat": config.tau_barostat,
+        "motion": config.cell_motion or "isotropic",
+    }
+    if config.barostat == "rescaling":
+        return make_rescaled(levels, **shared, compressibility=config.compressibility)
+    return make_npt(levels[0].force_fn, **shared, chain_length=config.chain_length or 3)
