@@ -134,6 +134,7 @@ RESCALING = MDConfig(
 )
 
 
+@pytest.mark.slow
 def test_a_cell_that_shrinks_gets_larger_lists(tmp_path):
     """Two levels of forces: the end is what the whole potential says of it."""
     wide = crystal()
