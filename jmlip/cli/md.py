@@ -97,10 +97,21 @@ def _add_pressure(parser: argparse.ArgumentParser) -> None:
         "--pressure-GPa", type=kinds.finite, metavar="P", help="external pressure; required"
     )
     group.add_argument(
+        "--barostat",
+        choices=("mtk", "rescaling"),
+        help="Martyna-Tobias-Klein, or stochastic rescaling of the cell (default: mtk)",
+    )
+    group.add_argument(
         "--tau-barostat-fs",
         type=kinds.positive(float),
         metavar="FS",
-        help="period of the cell (default: 1000)",
+        help="period of the cell, or relaxation time of its volume (default: 1000)",
+    )
+    group.add_argument(
+        "--compressibility-per-GPa",
+        type=kinds.positive(float),
+        metavar="X",
+        help="rescaling only, roughly that of the system (default: 0.1)",
     )
     group.add_argument(
         "--cell-motion",
@@ -178,7 +189,9 @@ def run(options: argparse.Namespace) -> None:
         friction_per_ps=options.friction_per_ps,
         tau_fs=options.tau_fs,
         pressure_GPa=options.pressure_GPa,
+        barostat=options.barostat,
         tau_barostat_fs=options.tau_barostat_fs,
+        compressibility_per_GPa=options.compressibility_per_GPa,
         cell_motion=options.cell_motion,
         n_inner=options.n_inner,
         dtype=options.dtype,

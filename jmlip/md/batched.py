@@ -171,7 +171,8 @@ def make_batch_advance(
 def _exchanged(state: BatchState, ladder: Ladder, exchanges: Exchange) -> BatchState:
     """The state after a round of trades; what momenta gain is heat."""
     md, places, n = state.md, state.places, len(state.md.status)
-    energy = jax.lax.all_gather(md.energy, AXIS, tiled=True)
+    energies = jax.vmap(lambda each: each.energy)(md)
+    energy = jax.lax.all_gather(energies, AXIS, tiled=True)
     turn = state.step // exchanges.every
     key = jax.random.fold_in(exchanges.key, turn)
     new = exchange(places, energy, ladder, parity=turn % 2, key=key)

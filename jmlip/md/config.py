@@ -8,6 +8,7 @@ from jmlip.core import units
 from jmlip.core.errors import ConfigError
 
 Ensemble = Literal["nve", "langevin", "nose-hoover", "csvr", "npt"]
+Barostat = Literal["mtk", "rescaling"]
 
 _ONLY_FOR = {
     "friction_per_ps": ("langevin",),
@@ -16,13 +17,17 @@ _ONLY_FOR = {
     "pressure_GPa": ("npt",),
     "tau_barostat_fs": ("npt",),
     "cell_motion": ("npt",),
-    "n_inner": ("nve", "langevin", "nose-hoover", "csvr"),
+    "barostat": ("npt",),
+    "compressibility_per_GPa": ("npt",),
 }
+_NOT_WITH = {"mtk": ("compressibility_per_GPa", "n_inner"), "rescaling": ("chain_length",)}
+"""Options without meaning for a barostat."""
 _POSITIVE = (
     "timestep_fs",
     "friction_per_ps",
     "tau_fs",
     "tau_barostat_fs",
+    "compressibility_per_GPa",
     "skin",
     "chunk_seconds",
 )
@@ -37,8 +42,7 @@ class MDConfig:
 
     Args:
         ensemble: "nve", or a canonical ensemble by "langevin" (BAOAB), "nose-hoover" (chain) or
-            "csvr" (stochastic velocity rescaling), or constant temperature and pressure by "npt"
-            (Martyna-Tobias-Klein).
+            "csvr" (stochastic velocity rescaling), or constant temperature and pressure, "npt".
         timestep_fs: time step; with an inner potential, the outer one.
         n_steps: steps from the start of the trajectory; a restart may ask for more.
         temperature_K: temperature of the thermostat. In NVE: of the velocities drawn at the start;
@@ -49,7 +53,12 @@ class MDConfig:
         tau_fs: relaxation time of "nose-hoover", "csvr" and "npt"; 100 where it is not given.
         chain_length: thermostats in a Nose-Hoover chain; 3 where it is not given.
         pressure_GPa: external pressure, positive where it compresses; "npt" needs it.
-        tau_barostat_fs: period of the cell in "npt"; 1000 where it is not given.
+        barostat: what moves the cell in "npt": "mtk" (Martyna-Tobias-Klein, chains on atoms and
+            cell), as where it is not given, or "rescaling" (stochastic, with "csvr" for the atoms).
+        tau_barostat_fs: period of the cell with "mtk", relaxation time of its volume with
+            "rescaling"; 1000 where it is not given.
+        compressibility_per_GPa: roughly, with "rescaling"; 0.1 where it is not given. A wrong one
+            costs time, not truth.
         cell_motion: what the cell may do in "npt": scale, "isotropic", as where it is not given;
             stretch along x, y, z, "anisotropic"; take any shape, "full".
         n_inner: steps of the inner potential, or of the small part of a pair, in each time step.
@@ -71,7 +80,9 @@ class MDConfig:
     tau_fs: float | None = None
     chain_length: int | None = None
     pressure_GPa: float | None = None
+    barostat: Barostat | None = None
     tau_barostat_fs: float | None = None
+    compressibility_per_GPa: float | None = None
     cell_motion: Literal["isotropic", "anisotropic", "full"] | None = None
     n_inner: int | None = None
     dtype: Literal["float32", "float64"] = "float32"
@@ -85,6 +96,7 @@ class MDConfig:
                     f"{name} means nothing in ensemble {self.ensemble!r} (only in "
                     f"{', '.join(only_for)}); leave it out."
                 )
+        self._require_options_of_the_barostat()
         if self.ensemble != "nve" and self.temperature_K is None:
             raise ConfigError(f"ensemble {self.ensemble!r} needs temperature_K (--temperature-K).")
         if self.ensemble == "npt" and not math.isfinite(self._pressure_GPa):
@@ -99,6 +111,19 @@ class MDConfig:
         for name, least in _LEAST.items():
             _require_between(name, getattr(self, name), least)
 
+    def _require_options_of_the_barostat(self) -> None:
+        if self.ensemble != "npt":
+            return
+        barostat = self.barostat or "mtk"
+        if barostat not in _NOT_WITH:
+            raise ConfigError(f"barostat must be one of mtk, rescaling, found {barostat!r}.")
+        for name in _NOT_WITH[barostat]:
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name} means nothing with barostat {barostat!r}; leave it out, or choose "
+                    "the other barostat."
+                )
+
     @property
     def _pressure_GPa(self) -> float:
         return float("nan") if self.pressure_GPa is None else self.pressure_GPa
@@ -110,8 +135,14 @@ class MDConfig:
 
     @property
     def tau_barostat(self) -> float:
-        """Period of the cell in internal units."""
+        """Period or relaxation time of the cell in internal units."""
         return (1000.0 if self.tau_barostat_fs is None else self.tau_barostat_fs) * units.FS
+
+    @property
+    def compressibility(self) -> float:
+        """Compressibility that sets the size of random strains, angstrom^3 / eV."""
+        per_GPa = self.compressibility_per_GPa
+        return (0.1 if per_GPa is None else per_GPa) / units.GPA
 
     @property
     def cell_moves(self) -> bool:

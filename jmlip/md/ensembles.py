@@ -4,6 +4,7 @@ from jmlip.md.config import MDConfig
 from jmlip.md.integrators import Integrator, make_csvr, make_langevin, make_nose_hoover, make_nve
 from jmlip.md.npt import make_npt
 from jmlip.md.propagator import Level, Scalar
+from jmlip.md.rescaling import make_rescaled
 from jmlip.md.state import Count
 
 
@@ -36,13 +37,18 @@ def make_integrator(
         case "csvr":
             return make_csvr(levels, dt=dt, kT=kT, tau=tau, n_atoms=n_atoms)
         case "npt":
-            return make_npt(
-                levels[0].force_fn,
-                dt=dt,
-                kT=kT,
-                pressure=config.pressure,
-                tau=tau,
-                tau_barostat=config.tau_barostat,
-                motion=config.cell_motion or "isotropic",
-                chain_length=length,
-            )
+            return _at_constant_pressure(config, levels, kT)
+
+
+def _at_constant_pressure(config: MDConfig, levels: tuple[Level, ...], kT: Scalar) -> Integrator:
+    shared = {
+        "dt": config.dt,
+        "kT": kT,
+        "pressure": config.pressure,
+        "tau": config.tau,
+        "tau_barostat": config.tau_barostat,
+        "motion": config.cell_motion or "isotropic",
+    }
+    if config.barostat == "rescaling":
+        return make_rescaled(levels, **shared, compressibility=config.compressibility)
+    return make_npt(levels[0].force_fn, **shared, chain_length=config.chain_length or 3)

@@ -20,26 +20,20 @@ References:
     Tuckerman, Alejandre, Lopez-Rendon, Jochim, Martyna, J. Phys. A 39, 5629 (2006).
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 from jax_md import dataclasses
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jmlip.analysis.thermodynamics import degrees_of_freedom
 from jmlip.md.chains import make_chain
 from jmlip.md.integrators import Integrator, counted
 from jmlip.md.propagator import Scalar, evaluate_all, kick, levels_of, position_step, renewed
 from jmlip.md.state import ForceFn, MDState, kinetic_energy, make_state
-
-CellMotion = Literal["isotropic", "anisotropic", "full"]
-Tensor = Float[Array, "3 3"]
+from jmlip.md.strain import N_FREE, CellMotion, Tensor, exponential, project, volume
 
 _dataclass: Any = dataclasses.dataclass  # type checkers do not see through it
-
-_N_FREE = {"isotropic": 1, "anisotropic": 3, "full": 6}
-_TAYLOR_ORDER = 6
-"""Of exp(v dt); v dt is about 1e-4, and at 1e-2 the rest is below the rounding of float64."""
 
 
 @_dataclass
@@ -96,7 +90,7 @@ def make_npt(
         n_free = degrees_of_freedom(len(positions))
         dynamics = dynamics.set(
             chain=chain.init(n_free, kinetic_energy(dynamics)),
-            cell_chain=cell_chain.init(_N_FREE[motion], cell_kinetic(dynamics)),
+            cell_chain=cell_chain.init(N_FREE[motion], cell_kinetic(dynamics)),
         )
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
@@ -110,7 +104,7 @@ def make_npt(
     def push(state):
         """Half a step of the cell's rate."""
         now = state.dynamics
-        drive = _project(_drive(state, pressure), motion)
+        drive = project(_drive(state, pressure), motion)
         return state._replace(dynamics=now.set(rate=now.rate + 0.5 * dt * drive / mass(now)))
 
     def step(state):
@@ -121,7 +115,7 @@ def make_npt(
     def bath_energy(state):
         now = state.dynamics
         baths = chain.energy(now.chain) + cell_chain.energy(now.cell_chain)
-        return cell_kinetic(now) + pressure * _volume(state.cell) + baths
+        return cell_kinetic(now) + pressure * volume(state.cell) + baths
 
     return Integrator(init, step, bath_energy)
 
@@ -131,16 +125,8 @@ def _drive(state: MDState, pressure: Scalar) -> Tensor:
     momentum, velocity = state.dynamics.momentum, state.dynamics.momentum / state.dynamics.mass
     internal = jnp.matmul(momentum.T, velocity, precision="highest") - state.virial
     n_free = degrees_of_freedom(len(momentum))
-    outside = 2.0 * kinetic_energy(state.dynamics) / n_free - pressure * _volume(state.cell)
+    outside = 2.0 * kinetic_energy(state.dynamics) / n_free - pressure * volume(state.cell)
     return internal + outside * jnp.eye(3, dtype=momentum.dtype)
-
-
-def _project(drive: Tensor, motion: CellMotion) -> Tensor:
-    """The part of a tensor along which the cell may move."""
-    unit = jnp.eye(3, dtype=drive.dtype)
-    if motion == "isotropic":
-        return jnp.trace(drive) / 3.0 * unit
-    return drive * unit if motion == "anisotropic" else 0.5 * (drive + drive.T)
 
 
 def _half_kick(state: MDState, dt: Scalar) -> MDState:
@@ -149,7 +135,7 @@ def _half_kick(state: MDState, dt: Scalar) -> MDState:
     drag = now.rate + jnp.trace(now.rate) / degrees_of_freedom(len(now.position)) * jnp.eye(
         3, dtype=now.rate.dtype
     )
-    shrink = _exponential(-0.25 * dt * drag)
+    shrink = exponential(-0.25 * dt * drag)
     state = _with_momentum(state, jnp.matmul(now.momentum, shrink, precision="highest"))
     state = kick(state, state.levels[0].forces, 0.5 * dt)
     momentum = jnp.matmul(state.dynamics.momentum, shrink, precision="highest")
@@ -158,7 +144,7 @@ def _half_kick(state: MDState, dt: Scalar) -> MDState:
 
 def _drift(state: MDState, dt: Scalar) -> MDState:
     """Half a strain of positions, their motion, the other half; the cell strains with them."""
-    half = _exponential(0.5 * dt * state.dynamics.rate)
+    half = exponential(0.5 * dt * state.dynamics.rate)
 
     def strained(state):
         position = jnp.matmul(state.dynamics.position, half, precision="highest")
@@ -170,18 +156,5 @@ def _drift(state: MDState, dt: Scalar) -> MDState:
     return strained(position_step(strained(state), dt))
 
 
-def _exponential(exponent: Tensor) -> Tensor:
-    """Exponential of a small symmetric matrix; also differentiable where eigenvalues are equal."""
-    unit = jnp.eye(3, dtype=exponent.dtype)
-    total = unit
-    for order in range(_TAYLOR_ORDER, 0, -1):
-        total = unit + jnp.matmul(exponent, total, precision="highest") / order
-    return total
-
-
 def _with_momentum(state: MDState, momentum: Array) -> MDState:
     return state._replace(dynamics=state.dynamics.set(momentum=momentum))
-
-
-def _volume(cell: Tensor) -> Float[Array, ""]:
-    return jnp.abs(jnp.sum(cell[0] * jnp.cross(cell[1], cell[2])))

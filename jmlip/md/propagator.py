@@ -122,7 +122,7 @@ def propagate(
 
     state = all_but_the_last_kick(state, 0, jnp.zeros_like(state.dynamics.force))
     state = half(state, _meeting(state, levels, 0), 1.0)
-    return _with_total_force(state)
+    return with_total_force(state)
 
 
 def _meeting(state: MDState, levels: Sequence[Level], k: int) -> AtomVectors:
@@ -148,7 +148,8 @@ def renewed(state: MDState, levels: Sequence[Level], k: int) -> MDState:
     return state._replace(levels=(*state.levels[:k], new, *inner))
 
 
-def _with_total_force(state: MDState) -> MDState:
+def with_total_force(state: MDState) -> MDState:
+    """The state with the force of all levels together as that of its dynamics."""
     total = functools.reduce(operator.add, (level.forces for level in state.levels))
     return state._replace(dynamics=state.dynamics.set(force=total))
 

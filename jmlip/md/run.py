@@ -22,6 +22,7 @@ from jmlip.md.config import MDConfig
 from jmlip.md.ensembles import make_integrator
 from jmlip.md.frames import make_frames
 from jmlip.md.propagator import Level
+from jmlip.md.rescaling import STEPS_BETWEEN
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
 from jmlip.md.state import (
     EXPLODED,
@@ -87,6 +88,14 @@ class Run:
     def step(self) -> int:
         """Steps from the start of the trajectory."""
         return int(self.state.step)
+
+    @property
+    def moves_taken(self) -> float | None:
+        """Share of the moves of a stochastic barostat that were taken; None without any."""
+        n_moves = self.step // STEPS_BETWEEN
+        if self.config.barostat != "rescaling" or n_moves == 0:
+            return None
+        return int(self.state.dynamics.n_accepted) / n_moves
 
     def begin(self) -> None:
         """Make the first state and the first frame.

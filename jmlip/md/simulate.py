@@ -29,6 +29,9 @@ from jmlip.md.run import Run
 from jmlip.md.trajectory import require_known_suffix
 from jmlip.potentials.potential import Potential
 
+FEW_MOVES = 0.2
+"""A smaller share of the moves of the cell taken is worth a remedy: the volume hardly changes."""
+
 
 class MDResult(NamedTuple):
     """How a run ended. Times, steps, `closest` are of this call, means of the whole trajectory."""
@@ -44,6 +47,7 @@ class MDResult(NamedTuple):
     seconds: float  # wall time, writing included, compiling not
     n_compilations: int
     timestep_fs: float
+    moves_taken: float | None = None  # share of the moves of a stochastic barostat, of the whole
 
     @property
     def us_per_atom_step(self) -> float:
@@ -58,7 +62,7 @@ class MDResult(NamedTuple):
         return 1.0e-6 * self.n_steps * self.timestep_fs / days if days else float("nan")
 
     def summary(self) -> str:
-        """The figures in two lines, and a third where atoms came too close."""
+        """The figures in two lines, and others where the cell moved or atoms came too close."""
         temperature = f"mean temperature {self.mean_temperature_K:.1f} K over all frames"
         lines = ["0 steps made"]
         if self.n_steps:
@@ -72,7 +76,14 @@ class MDResult(NamedTuple):
             lines.append(f"{temperature}, drift of the conserved energy {drift}")
         else:
             lines.append(f"{temperature}; one frame tells no drift")
+        if self.moves_taken is not None:
+            lines.append(_moves(self.moves_taken))
         return "\n".join([*lines, *([str(self.closest)] if self.closest else [])])
+
+
+def _moves(taken: float) -> str:
+    remedy = "; lower compressibility_per_GPa, or raise tau_barostat_fs"
+    return f"{taken:.0%} of the moves of the cell taken{remedy if taken < FEW_MOVES else ''}"
 
 
 def simulate(
@@ -190,6 +201,7 @@ def _result(run: Run) -> MDResult:
         seconds=run.seconds,
         n_compilations=run.n_compilations,
         timestep_fs=run.config.timestep_fs,
+        moves_taken=run.moves_taken,
     )
 
 

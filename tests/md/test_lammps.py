@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.md_averages.compare import compare
 from jmlip.core.structure import Structure
 from jmlip.data import read
 from jmlip.factory import make_model
@@ -84,3 +85,16 @@ def test_respa_goes_the_way_of_lammps(tmp_path):
     np.testing.assert_allclose(result.structure.velocities, expected["velocities"], atol=1e-9)
     energies = [frame.info["conserved_energy"] for frame in read(tmp_path / "t.xyz")]
     np.testing.assert_allclose(energies, expected["energies"], atol=1e-9)
+
+
+SMALL = {"T, K": 0.01, "P, GPa": 0.02, "density, 1/nm^3": 0.02}
+
+
+def test_averages_are_those_of_lammps():
+    """From the means of blocks of the runs in `experiments/md_averages`, by both programs."""
+    comparisons = compare()
+    assert {each.run.split(" ")[0] for each in comparisons} == {"argon", "silicon"}
+    for each in comparisons:
+        assert abs(each.z) < 4.0, each
+        share = each.sigma / abs(each.expected.value)
+        assert share < SMALL.get(each.quantity, 1.0), each

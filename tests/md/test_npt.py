@@ -133,7 +133,7 @@ def test_frames_carry_their_cell(tmp_path, suffix):
         ({"pressure_GPa": None}, "needs a finite pressure_GPa"),
         ({"pressure_GPa": float("inf")}, "needs a finite pressure_GPa"),
         ({"tau_barostat_fs": 0.0}, "tau_barostat_fs must be positive"),
-        ({"n_inner": 2}, "n_inner means nothing in ensemble"),
+        ({"n_inner": 2}, "n_inner means nothing with barostat"),
         ({"ensemble": "csvr"}, "pressure_GPa means nothing in ensemble"),
     ],
 )

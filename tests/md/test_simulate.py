@@ -133,12 +133,14 @@ THERMOSTATED = MDConfig(
         ("csvr", ".h5md"),
         ("npt", ".xyz"),
         ("npt", ".h5md"),
+        ("npt rescaling", ".xyz"),
     ],
 )
 def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, ensemble, suffix):
     """Chunks of any length, cut anywhere, from a checkpoint: bit for bit."""
-    barostat = {"pressure_GPa": 1.0, "tau_barostat_fs": 100.0} if ensemble == "npt" else {}
-    config = with_(THERMOSTATED, ensemble=ensemble, **barostat)
+    ensemble, _, barostat = ensemble.partition(" ")
+    options = {"pressure_GPa": 1.0, "tau_barostat_fs": 100.0, "barostat": barostat or None}
+    config = with_(THERMOSTATED, ensemble=ensemble, **(options if ensemble == "npt" else {}))
     whole, parts = tmp_path / f"whole{suffix}", tmp_path / f"parts{suffix}"
     one = go(crystal(), with_(config, chunk_seconds=10.0), whole)
     for n_steps in (38, 60):
