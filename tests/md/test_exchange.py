@@ -128,7 +128,7 @@ def test_trades_obey_detailed_balance(parity):
     n, kT = 20_000, jnp.array([0.02, 0.03, 0.05])
     ladder = Ladder(kT, jnp.array([True, True, False]))
     keys = jax.random.split(jax.random.key(3), 2)
-    drawn = kT * jax.random.gamma(keys[0], 1.5, (n, 3))
+    drawn = kT[None] * jax.random.gamma(keys[0], 1.5, (n, 3))
     trade = lambda energy, key: exchange(
         first_places(3), energy, ladder, parity=jnp.asarray(parity), key=key
     )

@@ -160,7 +160,6 @@ def test_a_cell_that_shrinks_gets_larger_lists(tmp_path):
         ),
         ({"ensemble": "csvr", "pressure_GPa": None}, "means nothing in ensemble 'csvr'"),
         ({"pressure_GPa": None}, "needs a finite pressure_GPa"),
-        ({"barostat": "berendsen"}, "barostat must be one of mtk, rescaling"),
     ],
 )
 def test_impossible_configurations(changes, found):
