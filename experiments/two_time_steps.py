@@ -1,11 +1,12 @@
 """What studies of multiple time steps share: the same dynamics with and without, side by side.
 
-Each case is a potential with or without an inner one. It gets a canonical run, which tells speed
-and averages, and a run at constant energy from the same start, which tells the drift. A run that is
-there already, from an earlier call, is only read.
+Each case is a potential with or without an inner one. It gets a canonical run, which tells
+averages, and a run at constant energy from the same start, which tells the drift; a run that is
+there already, from an earlier call, is only read. Speeds are those of short runs in turn.
 """
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,7 +54,7 @@ def compare(
     *,
     more: Callable[[Path, Course], Row] = lambda path, course: {},
 ) -> list[Row]:
-    """Run every case; the first is what speeds and averages are compared with.
+    """Averages and drift of every case.
 
     Args:
         cases: ways to run.
@@ -65,29 +66,39 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for case in cases:
-        speed = _go(case, start, course, folder / f"{case.name}-nvt.h5md", ensemble="langevin")
-        _go(case, start, course, folder / f"{case.name}-nve.h5md", ensemble="nve")
+        for ensemble in ("langevin", "nve"):
+            _go(case, start, course, folder / f"{case.name}-{ensemble}.h5md", ensemble=ensemble)
         rows.append({
             "name": case.name,
             "n": case.n_inner or 1,
-            "us_per_atom_and_small_step": speed,
-            **_averages(folder / f"{case.name}-nvt.h5md", course),
+            **_averages(folder / f"{case.name}-langevin.h5md", course),
             **_conservation(folder / f"{case.name}-nve.h5md"),
-            **more(folder / f"{case.name}-nvt.h5md", course),
+            **more(folder / f"{case.name}-langevin.h5md", course),
         })  # fmt: skip
     return rows
 
 
-def cost_ratio(small: Potential, large: Potential, start: Structure, course: Course, folder: Path):
-    """Time of a step with the small potential over that with the large one, in turn five times."""
-    seconds = np.zeros((5, 2))
-    for turn in range(5):
-        for k, potential in enumerate((small, large)):
-            config = _config(course, "nve", n_steps=400, every=400)
-            path = folder / "cost.xyz"
-            seconds[turn, k] = simulate(potential, start, config, path, progress=False).seconds
-            _remove(path)
-    return float(np.median(seconds[:, 0] / seconds[:, 1]))
+def speeds(
+    cases: Sequence[Case], start: Structure, course: Course, folder: Path, *, turns: int = 3
+) -> dict[str, float]:
+    """Microseconds for each atom and small step of every case: the median of runs in turn.
+
+    In turn, so that whatever else the machine does falls on all cases alike.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, found = folder / "speed.xyz", np.zeros((turns, len(cases)))
+    for turn in range(turns):
+        for k, case in enumerate(cases):
+            n = case.n_inner or 1
+            options = {"n_inner": case.n_inner, "every": 480 // n}
+            config = _config(course, "nve", n_steps=960 // n, n=n, **options)
+            inner = None if case.inner is None else jmlip.load_potential(case.inner)
+            potential = jmlip.load_potential(case.potential)
+            result = simulate(potential, start, config, path, inner=inner, progress=False)
+            found[turn, k] = result.us_per_atom_step / n
+            path.unlink()
+            shutil.rmtree(path.with_name(path.name + ".restart"))
+    return dict(zip((case.name for case in cases), np.median(found, axis=0).tolist(), strict=True))
 
 
 def slow_forces(pair: Potential, path: Path, timestep_fs: float) -> Row:
@@ -159,14 +170,10 @@ def _config(course: Course, ensemble: Any, *, n_steps: int, every: int, n: int =
     )
 
 
-def _go(case: Case, start: Structure, course: Course, path: Path, *, ensemble: str) -> float:
-    """Microseconds per atom and small step of a run, made or found."""
-    note = path.with_suffix(".json")
-    if note.exists():
-        return json.loads(note.read_text())["speed"]
+def _go(case: Case, start: Structure, course: Course, path: Path, *, ensemble: str) -> None:
     n = case.n_inner or 1
-    length = course.nvt_ps if ensemble == "langevin" else course.nve_ps
     step = course.timestep_fs * n
+    length = course.nvt_ps if ensemble == "langevin" else course.nve_ps
     options = {"friction_per_ps": course.friction_per_ps} if ensemble == "langevin" else {}
     config = _config(
         course,
@@ -179,10 +186,7 @@ def _go(case: Case, start: Structure, course: Course, path: Path, *, ensemble: s
     )
     inner = None if case.inner is None else jmlip.load_potential(case.inner)
     potential = jmlip.load_potential(case.potential)
-    result = simulate(potential, start, config, path, inner=inner, restart=True, progress=False)
-    speed = result.us_per_atom_step / n
-    note.write_text(json.dumps({"speed": speed}))
-    return speed
+    simulate(potential, start, config, path, inner=inner, restart=True, progress=False)
 
 
 def _averages(path: Path, course: Course) -> Row:
@@ -204,10 +208,3 @@ def _conservation(path: Path) -> Row:
     energy = trajectory.observables["conserved_energy"]
     slope = drift(trajectory.times_ps, 1.0e3 * energy / trajectory.n_atoms)
     return {"drift_meV_ps": list(slope)}
-
-
-def _remove(path: Path) -> None:
-    import shutil
-
-    path.unlink()
-    shutil.rmtree(path.with_name(path.name + ".restart"))
