@@ -135,8 +135,6 @@ def _stopped(one: Callable, n_steps: int) -> Callable:
 
 def _nested(one: Callable, lengths: tuple[int, ...]) -> Callable[[Any], tuple[Any, PyTree]]:
     if not lengths:
-        return jax.checkpoint(one)
-    inner = _nested(one, lengths[1:])
-    loop = lambda carry: jax.lax.scan(lambda carry, _: inner(carry), carry, length=lengths[0])
-    # what is outermost is not recomputed by anyone
-    return loop
+        return one
+    inner = jax.checkpoint(_nested(one, lengths[1:]))
+    return lambda carry: jax.lax.scan(lambda carry, _: inner(carry), carry, length=lengths[0])
