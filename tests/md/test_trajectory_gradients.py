@@ -201,6 +201,26 @@ def test_the_grid_is_fine(dtype, tolerance, x64):
     require_sound(end)
 
 
+def test_gradients_inside_of_loops(x64):
+    """In a loop over many starts, closing over its arrays, whole numbers among them."""
+
+    def mean(stiffness, method):
+        def one(stretch_and_order):
+            stretch, order = stretch_and_order
+            forces = lambda x, *rest: chain(stiffness)(x[order][jnp.argsort(order)], *rest)
+            integrator, state = begin(forces, VALUES | {"stretch": stretch})
+            see = lambda state: state.dynamics.position[order[0], 0]
+            if method == "reversible":
+                return reversible_scan(forces, state, 20, see, dt=DT)[1][-1]
+            return checkpointed_scan(integrator.step, state, 20, see)[1][-1]
+
+        stretches = jnp.array([0.9, 1.1, 1.3])
+        return jax.lax.map(one, (stretches, jnp.array([[0, 1, 2, 3]] * 3))).mean()
+
+    slopes = [jax.jit(jax.grad(mean), static_argnums=1)(1.0, m) for m in ("reversible", "other")]
+    assert float(slopes[0]) == pytest.approx(float(slopes[1]), rel=1e-9)
+
+
 def test_gradient_of_the_time_step(x64):
     """A free particle: x = x0 + n dt p / m."""
     free = with_forces(lambda positions: 0.0 * jnp.sum(positions))
