@@ -26,8 +26,9 @@ from jmlip.analysis.lines import log_log_slope
 from jmlip.core import units
 from jmlip.data import from_atoms
 from jmlip.factory import make_model
-from jmlip.md.checkpointed import checkpointed_scan
-from jmlip.md.forces import allocate_neighbors, make_force_fn
+from jmlip.graphs.device_neighbors import allocate
+from jmlip.md.checkpointed import checkpointed_scan, require_sound
+from jmlip.md.forces import make_force_fn
 from jmlip.md.integrators import make_nve
 from jmlip.md.reversible import reversible_scan
 from jmlip.md.state import kinetic_energy
@@ -76,17 +77,19 @@ def gradient(method: str, n_steps: int):
     positions, cell = jnp.asarray(structure.positions), jnp.asarray(structure.cell)
     mass = jnp.asarray(masses(structure))
     momenta = maxwell_boltzmann(mass, kT=20.0 * units.KELVIN, key=jax.random.key(1))
-    lists = (allocate_neighbors(potential, structure, positions, cell, skin=SKIN),)
+    periodic, reach = (True, True, True), {"cutoff": potential.cutoff, "skin": SKIN}
+    lists = (allocate(positions, cell, periodic, **reach, capacity_factor=1.6),)
 
     def outcome(params):
         changed = dataclasses.replace(potential, params=params)
         forces = make_force_fn(changed, structure, dtype="float64", skin=SKIN)
         integrator = make_nve(forces, dt=DT)
         state = integrator.init(positions, momenta, mass, cell, lists, jax.random.key(2))
-        return kinetic_energy(METHODS[method](forces, integrator, state, n_steps).dynamics)
+        end = METHODS[method](forces, integrator, state, n_steps)
+        return kinetic_energy(end.dynamics), end
 
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, "float64"), potential.params)
-    return jax.jit(jax.grad(outcome)).lower(params).compile(), params
+    return jax.jit(jax.grad(outcome, has_aux=True)).lower(params).compile(), params
 
 
 def measure(method: str, n_steps: int) -> dict:
@@ -103,7 +106,8 @@ def measure(method: str, n_steps: int) -> dict:
             jax.block_until_ready(program(params))
             row["resident_MB"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
             begin = time.perf_counter()
-            found = jax.block_until_ready(program(params))
+            found, end = jax.block_until_ready(program(params))
+            require_sound(end)
             row["seconds"] = time.perf_counter() - begin
             row["norm"] = float(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(found)) ** 0.5)
     return row

@@ -12,7 +12,8 @@ rounding counts as the identity, a relative error of the order of quantum / disp
 
 Forces must be the same function of positions forward and backward, to the last bit. So every
 evaluation is given the neighbor list of the start: within its skin it serves, beyond it a new list
-is made for the positions, whatever came before. Where a machine adds in varying order (scatter on
+is made for the positions, whatever came before, in every step. (So take a wide skin, and look at
+the status: lists made so often overflow sooner.) Where a machine adds in varying order (scatter on
 GPUs), a step back may miss by a quantum: the gradient with respect to `missed` counts that.
 
 References:
@@ -33,7 +34,7 @@ from jmlip.core.errors import ConfigError
 from jmlip.core.types import PyTree
 from jmlip.md.propagator import Forces, Level, Scalar, levels_of, simulate
 from jmlip.md.state import MDState
-from jmlip.md.whole_steps import Point, WholeSteps, bare, begin, continuous, point_of
+from jmlip.md.whole_steps import Point, WholeSteps, bare, continuous, point_of
 
 
 def reversible_scan(
@@ -94,7 +95,7 @@ def reversible_scan(
         one = machine(values, held)
         grid, observed = jax.lax.scan(
             lambda grid, _: one.observed(start, one.step(start, grid, 1)),
-            begin(start, step=held[1], status=held[2]),
+            one.begin(start, step=held[1], status=held[2]),
             length=n_steps,
         )
         return (point_of(start, grid), grid.status, observed), (values, held, start, grid)

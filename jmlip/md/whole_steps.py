@@ -67,6 +67,14 @@ class WholeSteps(NamedTuple):
     def observed(self, start: Point, grid: Grid) -> tuple[Grid, PyTree]:
         return grid, self.observe(self.state(point_of(start, grid), grid.step))
 
+    def begin(self, start: Point, *, step: Array, status: Array) -> Grid:
+        """The start, its forces computed as they will be on the way back."""
+        none = jnp.zeros(start.position.shape, _INTEGER[start.position.dtype.name])
+        grid = Grid(none, none, start.levels, step, status)
+        for k in reversed(range(len(self.forces))):
+            grid = self._renewed(start, grid, k)
+        return grid
+
     def step(self, start: Point, grid: Grid, sign: int) -> Grid:
         """A palindrome of kicks and drifts, forward with sign 1, undone with -1."""
         return self._level(start, grid, 0, sign * self.dt)._replace(step=grid.step + sign)
@@ -97,11 +105,6 @@ class WholeSteps(NamedTuple):
         status = grid.status | jnp.where(full, jnp.uint8(OVERFLOW), jnp.uint8(0))
         levels = jax.lax.optimization_barrier(bare(state.levels))
         return grid._replace(levels=levels, status=status)
-
-
-def begin(start: Point, *, step: Array, status: Array) -> Grid:
-    none = jnp.zeros(start.position.shape, _INTEGER[start.position.dtype.name])
-    return Grid(none, none, start.levels, step, status)
 
 
 def point_of(start: Point, grid: Grid) -> Point:
