@@ -33,11 +33,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("names", nargs="*", choices=[*EXPERIMENTS], metavar="EXPERIMENT")
+    parser.add_argument("names", nargs="*", metavar="EXPERIMENT", help=" or ".join(EXPERIMENTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--table", action="store_true", help="print the tables of the README")
     parser.add_argument("--picture", action="store_true", help="draw the picture of the README")
     options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in EXPERIMENTS]:
+        parser.error(f"EXPERIMENT must be one of {', '.join(EXPERIMENTS)}, found {unknown[0]}")
     for name, seed in ((name, seed) for name in options.names for seed in options.seeds):
         begin = time.perf_counter()
         row = EXPERIMENTS[name](seed)
