@@ -65,13 +65,14 @@ def checkpointed_scan(
         )
     lengths = loop_lengths(n_steps, levels)
     padded = math.prod(lengths)
-    one = _observed(step, observe)
+    raw, typed = _keys_as_data(state)
+    one = _observed(step, observe, raw, typed)
     if padded > n_steps:
         one = _stopped(one, n_steps)
 
-    (_, state), observed = _nested(one, lengths)((jnp.zeros((), jnp.int32), state))
+    (_, last), observed = _nested(one, lengths)((jnp.zeros((), jnp.int32), raw(state)))
     flat = lambda leaf: leaf.reshape(padded, *leaf.shape[levels:])[:n_steps]
-    return state, jax.tree.map(flat, observed)
+    return typed(last), jax.tree.map(flat, observed)
 
 
 def loop_lengths(n_steps: int, levels: int) -> tuple[int, ...]:
@@ -113,11 +114,29 @@ def require_sound(state: MDState) -> None:
         )
 
 
-def _observed(step: Callable, observe: Callable) -> Callable:
+def _keys_as_data(state: State) -> tuple[Callable, Callable]:
+    """From states with random keys to those with their numbers, and back.
+
+    A step that is computed again draws the same numbers again; of keys, that would be misuse.
+    """
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    kinds = jax.tree.map(lambda leaf: str(jax.random.key_impl(leaf)) if is_key(leaf) else "", state)
+    raw = lambda state: jax.tree.map(
+        lambda leaf, kind: jax.random.key_data(leaf) if kind else leaf, state, kinds
+    )
+    typed = lambda state: jax.tree.map(
+        lambda leaf, kind: jax.random.wrap_key_data(leaf, impl=kind) if kind else leaf,
+        state,
+        kinds,
+    )
+    return raw, typed
+
+
+def _observed(step: Callable, observe: Callable, raw: Callable, typed: Callable) -> Callable:
     def one(carry):
         count, state = carry
-        state = step(state)
-        return (count + 1, state), observe(state)
+        state = step(typed(state))
+        return (count + 1, raw(state)), observe(state)
 
     return one
 
@@ -135,8 +154,6 @@ def _stopped(one: Callable, n_steps: int) -> Callable:
 
 def _nested(one: Callable, lengths: tuple[int, ...]) -> Callable[[Any], tuple[Any, PyTree]]:
     if not lengths:
-        return jax.checkpoint(one)
-    inner = _nested(one, lengths[1:])
-    loop = lambda carry: jax.lax.scan(lambda carry, _: inner(carry), carry, length=lengths[0])
-    # what is outermost is not recomputed by anyone
-    return loop
+        return one
+    inner = jax.checkpoint(_nested(one, lengths[1:]))
+    return lambda carry: jax.lax.scan(lambda carry, _: inner(carry), carry, length=lengths[0])

@@ -12,7 +12,8 @@ rounding counts as the identity, a relative error of the order of quantum / disp
 
 Forces must be the same function of positions forward and backward, to the last bit. So every
 evaluation is given the neighbor list of the start: within its skin it serves, beyond it a new list
-is made for the positions, whatever came before. Where a machine adds in varying order (scatter on
+is made for the positions, whatever came before, in every step. (So take a wide skin, and look at
+the status: lists made so often overflow sooner.) Where a machine adds in varying order (scatter on
 GPUs), a step back may miss by a quantum: the gradient with respect to `missed` counts that.
 
 References:
@@ -20,22 +21,20 @@ References:
     Maclaurin, Duvenaud, Adams, ICML (2015), arXiv:1502.03492.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array
 
 from jmlip.core.errors import ConfigError
-from jmlip.core.types import AtomVectors, PyTree
-from jmlip.md.integrators import make_nve
-from jmlip.md.propagator import Forces, Level, Scalar, levels_of, renewed, simulate
-from jmlip.md.state import OUT_OF_RANGE, OVERFLOW, Evaluation, MDState
-
-_QUANTUM = {"float64": 2.0**-42, "float32": 2.0**-21}
-_LIMIT = {"float64": 2**52, "float32": 2**30}  # the sum of two is exact and cannot wrap around
-_INTEGER = {"float64": "int64", "float32": "int32"}
+from jmlip.core.types import PyTree
+from jmlip.md.propagator import Forces, Level, Scalar, levels_of, simulate
+from jmlip.md.state import MDState
+from jmlip.md.whole_steps import Point, WholeSteps, bare, continuous, point_of
 
 
 def reversible_scan(
@@ -69,178 +68,99 @@ def reversible_scan(
         ConfigError: there are no steps, or the state has a thermostat.
     """
     _check(state, n_steps)
-    start = _Point(state.dynamics.position, state.dynamics.momentum, _bare(state.levels))
+    start = Point(state.dynamics.position, state.dynamics.momentum, bare(state.levels))
     neighbors = jax.lax.stop_gradient(state.neighbors)
-    # what functions close over becomes an argument, as it must where gradients are custom
-    pure, closed = zip(*_pure_levels(forces, state), strict=True)
-    look, seen = jax.closure_convert(observe, state)
+    # all that functions close over becomes an argument, as it must where gradients are custom
+    levels, parts = zip(*_hoisted_levels(forces, state), strict=True)
+    look, seen = _hoisted(observe, state)
     fixed = (state.dynamics.mass, state.cell, jnp.asarray(dt, start.position.dtype))
+    values = (fixed, [part.smooth for part in (*parts, seen)])
+    held = (neighbors, state.step, state.status, [part.held for part in (*parts, seen)])
 
-    def machine(values):
-        (mass, cell, dt), closed, seen = values
-        levels = tuple(
-            level._replace(force_fn=lambda *at, f=level.force_fn, c=c: f(*at, *c))
-            for level, c in zip(pure, closed, strict=True)
-        )
-        return _Machine(levels, dt, mass, cell, neighbors, lambda state: look(state, *seen))
+    def machine(values, held):
+        (mass, cell, dt), smooth = values
+        neighbors, *_, rest = held
+        bound = [
+            functools.partial(function, _Closed(*both))
+            for function, *both in zip(
+                [*(level.force_fn for level in levels), look], smooth, rest, strict=True
+            )
+        ]
+        pairs = zip(levels, bound[:-1], strict=True)
+        pure = tuple(level._replace(force_fn=function) for level, function in pairs)
+        return WholeSteps(pure, dt, mass, cell, neighbors, bound[-1])
 
-    def forward(values, start, missed):
+    def forward(values, held, start, missed):
         del missed
-        one = machine(values)
+        one = machine(values, held)
         grid, observed = jax.lax.scan(
-            lambda grid, _: one.observed(start, one.step(start, grid, one.dt)),
-            _begin(start, state),
+            lambda grid, _: one.observed(start, one.step(start, grid, 1)),
+            one.begin(start, step=held[1], status=held[2]),
             length=n_steps,
         )
-        return (_point(start, grid), grid.status, observed), (values, start, grid)
+        return (point_of(start, grid), grid.status, observed), (values, held, start, grid)
 
     run = jax.custom_vjp(lambda *arguments: forward(*arguments)[0])
     run.defvjp(forward, lambda kept, cotangent: _backward(machine, kept, cotangent, n_steps))
-    values = (fixed, closed, seen)
-    last, status, observed = run(values, start, jnp.asarray(missed, start.position.dtype))
-    end = machine(values).state(last, state.step + n_steps)
+    missed = jnp.asarray(missed, start.position.dtype)
+    last, status, observed = run(values, held, start, missed)
+    end = machine(values, held).state(last, state.step + n_steps)
     return end._replace(heat=state.heat, status=status), observed
 
 
-class _Point(NamedTuple):
-    """What of a state is differentiated."""
+class _Closed(NamedTuple):
+    """What a function closes over: that which is differentiated, and the rest."""
 
-    position: AtomVectors
-    momentum: AtomVectors
-    levels: tuple[Evaluation, ...]  # without neighbor lists
-
-
-class _Grid(NamedTuple):
-    """Quanta since the start, and the forces there."""
-
-    position: Int[Array, "atoms 3"]
-    momentum: Int[Array, "atoms 3"]
-    levels: tuple[Evaluation, ...]
-    step: Int[Array, ""]
-    status: UInt8[Array, ""]
-
-
-class _Machine(NamedTuple):
-    """One step: on the grid and, for its derivatives, of the integrator."""
-
-    forces: Sequence[Level]
-    dt: Array
-    mass: Array
-    cell: Array
-    neighbors: tuple[Any, ...]  # of the start, always
-    observe: Callable[[MDState], PyTree]
-
-    def state(self, point: _Point, step: Array) -> MDState:
-        force = sum(level.forces for level in point.levels)
-        dynamics = simulate.NVEState(point.position, point.momentum, force, self.mass)
-        pairs = zip(point.levels, self.neighbors, strict=True)
-        levels = tuple(level._replace(neighbors=each) for level, each in pairs)
-        none = jnp.zeros((), point.position.dtype)
-        return MDState(dynamics, self.cell, levels, none, step, jnp.zeros((), jnp.uint8))
-
-    def smooth(self, point: _Point, step: Array) -> tuple[_Point, list[Array]]:
-        after = make_nve(self.forces, dt=self.dt).step(self.state(point, step))
-        dynamics = after.dynamics
-        reached = _Point(dynamics.position, dynamics.momentum, _bare(after.levels))
-        return reached, _continuous(self.observe(after))
-
-    def observed(self, start: _Point, grid: _Grid) -> tuple[_Grid, PyTree]:
-        return grid, self.observe(self.state(_point(start, grid), grid.step))
-
-    def step(self, start: _Point, grid: _Grid, dt: Array) -> _Grid:
-        """A palindrome of kicks and drifts: with -dt it undoes itself."""
-        count = jnp.where(dt > 0.0, 1, -1).astype(grid.step.dtype)
-        return self._level(start, grid, 0, dt)._replace(step=grid.step + count)
-
-    def _level(self, start, grid, k, dt):
-        grid = self._kick(grid, k, 0.5 * dt)
-        if k == len(self.forces) - 1:
-            grid = self._drift(start, grid, dt)
-        else:
-            inner = lambda _, grid: self._level(start, grid, k + 1, dt / self.forces[k].n)
-            grid = jax.lax.fori_loop(0, self.forces[k].n, inner, grid)
-        return self._kick(self._renewed(start, grid, k), k, 0.5 * dt)
-
-    def _kick(self, grid, k, dt):
-        momentum, status = _add(grid.momentum, dt * grid.levels[k].forces, grid.status)
-        return grid._replace(momentum=momentum, status=status)
-
-    def _drift(self, start, grid, dt):
-        velocity = _point(start, grid).momentum / self.mass
-        position, status = _add(grid.position, dt * velocity, grid.status)
-        return grid._replace(position=position, status=status)
-
-    def _renewed(self, start, grid, k):
-        # barriers, or the compiler may round differently by what stands around
-        point = jax.lax.optimization_barrier(_point(start, grid))
-        state = renewed(self.state(point, grid.step), self.forces, k)
-        full = state.levels[k].neighbors.status != 0
-        status = grid.status | jnp.where(full, jnp.uint8(OVERFLOW), jnp.uint8(0))
-        levels = jax.lax.optimization_barrier(_bare(state.levels))
-        return grid._replace(levels=levels, status=status)
+    smooth: list[Array]
+    held: list[Array]
 
 
 def _backward(
-    machine: Callable[[PyTree], _Machine], kept: tuple, cotangent: tuple, n_steps: int
+    machine: Callable[[PyTree, PyTree], WholeSteps], kept: tuple, cotangent: tuple, n_steps: int
 ) -> tuple:
-    values, start, grid = kept
-    one = machine(values)
+    values, held, start, grid = kept
+    one = machine(values, held)
     to_point, _, to_observed = cotangent
 
     def back(carry, to_observed):
         grid, to_point, to_values = carry
-        grid = one.step(start, grid, -one.dt)
-        smooth = lambda values, point: machine(values).smooth(point, grid.step)
-        _, pull = jax.vjp(smooth, values, _point(start, grid))
+        grid = one.step(start, grid, -1)
+        smooth = lambda values, point: machine(values, held).smooth(point, grid.step)
+        _, pull = jax.vjp(smooth, values, point_of(start, grid))
         more, to_point = pull((to_point, to_observed))
         return (grid, to_point, jax.tree.map(jnp.add, to_values, more)), None
 
     none = jax.tree.map(jnp.zeros_like, values)
     start_again = (grid, to_point, none)
-    carry, _ = jax.lax.scan(back, start_again, _continuous(to_observed), n_steps, reverse=True)
+    carry, _ = jax.lax.scan(back, start_again, continuous(to_observed), n_steps, reverse=True)
     grid, to_start, to_values = carry
     missed = jnp.sum(grid.position != 0) + jnp.sum(grid.momentum != 0)
-    return to_values, to_start, missed.astype(start.position.dtype)
+    return to_values, None, to_start, missed.astype(start.position.dtype)
 
 
-def _begin(start: _Point, state: MDState) -> _Grid:
-    none = jnp.zeros(start.position.shape, _INTEGER[start.position.dtype.name])
-    return _Grid(none, none, start.levels, state.step, state.status)
-
-
-def _point(start: _Point, grid: _Grid) -> _Point:
-    dtype = start.position.dtype
-    position, momentum = (
-        origin + _QUANTUM[dtype.name] * quanta.astype(dtype)
-        for origin, quanta in ((start.position, grid.position), (start.momentum, grid.momentum))
-    )
-    return _Point(position, momentum, grid.levels)
-
-
-def _add(quanta: Array, change: Array, status: Array) -> tuple[Array, Array]:
-    """A rounded change, odd in its sign; what is too large sets the status and is not taken."""
-    limit = _LIMIT[change.dtype.name]
-    whole = jnp.round(change / _QUANTUM[change.dtype.name])
-    small = jnp.abs(whole) < limit  # false for NaN
-    after = quanta + jnp.where(small, whole, 0.0).astype(quanta.dtype)
-    good = jnp.all(small) & jnp.all(jnp.abs(after) < limit)
-    return after, status | jnp.where(good, jnp.uint8(0), jnp.uint8(OUT_OF_RANGE))
-
-
-def _pure_levels(forces: Forces, state: MDState) -> Iterator[tuple[Level, list[Array]]]:
+def _hoisted_levels(forces: Forces, state: MDState) -> Iterator[tuple[Level, _Closed]]:
     for level, neighbors in zip(levels_of(forces), state.neighbors, strict=True):
         place = (state.dynamics.position, state.cell, jax.lax.stop_gradient(neighbors))
-        pure, closed = jax.closure_convert(level.force_fn, *place)
-        yield level._replace(force_fn=pure), closed
+        function, closed = _hoisted(level.force_fn, *place)
+        yield level._replace(force_fn=function), closed
 
 
-def _bare(levels: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
-    return tuple(level._replace(neighbors=None) for level in levels)
+def _hoisted(function: Callable, *example: PyTree) -> tuple[Callable, _Closed]:
+    """The function with what it closes over as its first argument, and that."""
+    program, like = jax.make_jaxpr(function, return_shape=True)(*example)
+    is_smooth = [jnp.issubdtype(each.dtype, jnp.inexact) for each in program.consts]
+    smooth, held = (
+        [each for each, kind in zip(program.consts, is_smooth, strict=True) if kind == wanted]
+        for wanted in (True, False)
+    )
 
+    def pure(closed, *arguments):
+        parts = [iter(closed.held), iter(closed.smooth)]
+        consts = [next(parts[kind]) for kind in is_smooth]
+        leaves = jax.core.eval_jaxpr(program.jaxpr, consts, *jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
-def _continuous(observed: PyTree) -> list[Array]:
-    leaves = jax.tree.leaves(observed)
-    return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return pure, _Closed(smooth, held)
 
 
 def _check(state: MDState, n_steps: int) -> None:

@@ -1,6 +1,7 @@
 """Gradients of trajectories against central differences, analytic derivatives and each other."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +119,31 @@ def test_checkpoints_change_nothing(x64):
             assert float(again[1][name]) == pytest.approx(float(gradient[name]), rel=1e-12)
 
 
+def memory(method, n_steps):
+    """Bytes for temporary arrays, as the compiler says; nothing is run."""
+    program = jax.jit(jax.grad(lambda values: method(values, n_steps))).lower(VALUES).compile()
+    return program.memory_analysis().temp_size_in_bytes
+
+
+def test_memory_grows_as_promised():
+    """Sixteen times the steps: 16 and 4 times the memory of states, and the same."""
+
+    def last(values, n_steps, levels):
+        integrator, state = begin(chain(values["stiffness"]), values, "float32")
+        end, _ = checkpointed_scan(integrator.step, state, n_steps, levels=levels)
+        return end.energy
+
+    def reversible(values, n_steps):
+        forces = chain(values["stiffness"])
+        _, state = begin(forces, values, "float32")
+        return reversible_scan(forces, state, n_steps, dt=DT)[0].energy
+
+    growth = lambda method: memory(method, 16 * 1024) / memory(method, 1024)
+    assert growth(lambda v, n: last(v, n, 1)) == pytest.approx(16.0, rel=0.1)
+    assert growth(lambda v, n: last(v, n, 2)) == pytest.approx(4.0, rel=0.2)
+    assert growth(reversible) == pytest.approx(1.0, abs=0.01)
+
+
 def test_observations_are_those_of_the_steps(x64):
     integrator, state = begin(chain(1.0), VALUES)
     scan = jax.jit(lambda s: checkpointed_scan(integrator.step, s, 7, observe, levels=2))
@@ -136,16 +162,30 @@ def test_loops_are_long_enough():
             assert max(lengths) <= int(np.ceil(n_steps ** (1 / levels) - 1e-9))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("forces", FORCES.values(), ids=FORCES)
-def test_trajectories_return_to_the_same_bits(dtype, forces, x64):
-    """By another way than the adjoint: momenta turned, as many steps, momenta turned again."""
+def test_trajectories_return_to_the_same_bits_in_float32(forces):
     levels = forces(1.0)
-    _, state = begin(levels, VALUES, dtype)
+    _, state = begin(levels, VALUES, "float32")
     grid = lambda missed: reversible_scan(
         levels, state, N_STEPS, lambda s: s.dynamics.position.sum(), dt=DT, missed=missed
     )[1].sum()
     assert float(jax.jit(jax.grad(grid))(0.0)) == 0.0
+
+
+def test_a_trajectory_that_does_not_return_is_counted():
+    """Forces that differ from call to call, as sums in varying order do, only more."""
+    calls = itertools.count(1)
+    weaken = lambda _: np.float32(1.0 - 1e-3 * next(calls))
+
+    def forces(positions, cell, neighbors):
+        found = chain(1.0)(positions, cell, neighbors)
+        scalar = jax.ShapeDtypeStruct((), "float32")
+        factor = jax.pure_callback(weaken, scalar, jax.lax.stop_gradient(positions[0, 0]))
+        return found._replace(forces=factor * found.forces)
+
+    _, state = begin(chain(1.0), VALUES, "float32")
+    end = lambda missed: reversible_scan(forces, state, 3, dt=DT, missed=missed)[0].energy
+    assert float(jax.jit(jax.grad(end))(0.0)) > N_ATOMS
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-3)])
@@ -159,6 +199,26 @@ def test_the_grid_is_fine(dtype, tolerance, x64):
     np.testing.assert_allclose(end.dynamics.momentum, want.dynamics.momentum, atol=tolerance)
     assert jax.tree.structure(end) == jax.tree.structure(want)
     require_sound(end)
+
+
+def test_gradients_inside_of_loops(x64):
+    """In a loop over many starts, closing over its arrays, whole numbers among them."""
+
+    def mean(stiffness, method):
+        def one(stretch_and_order):
+            stretch, order = stretch_and_order
+            forces = lambda x, *rest: chain(stiffness)(x[order][jnp.argsort(order)], *rest)
+            integrator, state = begin(forces, VALUES | {"stretch": stretch})
+            see = lambda state: state.dynamics.position[order[0], 0]
+            if method == "reversible":
+                return reversible_scan(forces, state, 20, see, dt=DT)[1][-1]
+            return checkpointed_scan(integrator.step, state, 20, see)[1][-1]
+
+        stretches = jnp.array([0.9, 1.1, 1.3])
+        return jax.lax.map(one, (stretches, jnp.array([[0, 1, 2, 3]] * 3))).mean()
+
+    slopes = [jax.jit(jax.grad(mean), static_argnums=1)(1.0, m) for m in ("reversible", "other")]
+    assert float(slopes[0]) == pytest.approx(float(slopes[1]), rel=1e-9)
 
 
 def test_gradient_of_the_time_step(x64):
