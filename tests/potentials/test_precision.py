@@ -13,11 +13,16 @@ from jmlip.potentials.evaluate import energies, evaluate, hessian_vector_product
 from jmlip.potentials.potential import initial_potential
 
 WATER = Structure(species=[8, 1, 1], positions=[[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
-KINDS = ("mace", "allegro", "ani", "hipnn")
+KINDS = {
+    "mace": {"n_channels": 4, "max_degree": 1, "harmonics": 2, "correlation": 2},
+    "allegro": {"n_channels": 4, "n_layers": 1, "n_scalars": 8, "harmonics": 1},
+    "ani": {"size": "S"},
+    "hipnn": {"n_features": 8, "n_onsite": 1},
+}
 
 
 def potential_of(kind):
-    model = make_model(kind, {"species": [1, 8], "size": "S"})
+    model = make_model(kind, {"species": [1, 8], **KINDS[kind]})
     return initial_potential(kind, model, key=jax.random.key(0), reference_energies=(0.0, 0.0))
 
 
