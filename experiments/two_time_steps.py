@@ -134,7 +134,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown table of cases."""
     head = [
         "case",
-        "speed",
         "T, K",
         "E_pot, meV/atom",
         "its spread, meV/atom",
@@ -142,10 +141,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
-        speed = rows[0]["us_per_atom_and_small_step"] / row["us_per_atom_and_small_step"]
         cells = [
             row["name"],
-            f"{speed:.2f}",
             _pm(row["temperature_K"], 1),
             _pm(row["energy_meV"], 2),
             _pm(row["spread_meV"], 2),

@@ -38,6 +38,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/mts_molecule"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speed", action="store_true", help="speeds and slow forces only")
     options = parser.parse_args()
     use_compilation_cache()
     small, pair, conventional = (
@@ -53,21 +54,26 @@ def main() -> None:
     folder = options.runs / f"dynamics-seed{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     start = _equilibrated(conventional, options.runs / "test.xyz", folder)
-    rows = compare(cases, start, COURSE, folder)
+    if not options.speed:
+        rows = compare(cases, start, COURSE, folder)
+        write_rows(HERE / "dynamics.json", rows)
+        print(table(rows), end="\n\n")
     # the large part of a pair is no potential of its own: what it costs is the rest
     found = speeds([*cases, Case("small alone", small)], start, COURSE, folder)
-    rows = [{**row, "us_per_atom_and_small_step": found[row["name"]]} for row in rows]
-    write_rows(HERE / "dynamics.json", rows)
-    print(table(rows))
+    write_rows(HERE / "speed.json", [found])
     ratio = found["small alone"] / (found["pair, one step"] - found["small alone"])
-    print(f"\ncost of the small part over that of the large one: {ratio:.3f}")
-    for n in INNER_STEPS:
-        print(f"n = {n}: predicted speed-up {1.0 / (ratio + 1.0 / n):.2f}")
-    print(
-        slow_forces(
-            jmlip.load_potential(pair), _every_step(conventional, start, folder), COURSE.timestep_fs
-        )
-    )
+    print(_speed_table(found, ratio), f"\nc = {ratio:.3f}")
+    every_step = _every_step(conventional, start, folder)
+    print(slow_forces(jmlip.load_potential(pair), every_step, COURSE.timestep_fs))
+
+
+def _speed_table(found: dict[str, float], ratio: float) -> str:
+    predicted = {f"pair, n = {n}": f"{1.0 / (ratio + 1.0 / n):.2f}" for n in INNER_STEPS}
+    lines = ["| run | \N{MICRO SIGN}s | speed-up | predicted |", "|---|---|---|---|"]
+    for name, time in found.items():
+        speed = found["large alone"] / time
+        lines.append(f"| {name} | {time:.1f} | {speed:.2f} | {predicted.get(name, '')} |")
+    return "\n".join(lines)
 
 
 def _equilibrated(potential: Path, frames: Path, folder: Path):

@@ -5,12 +5,14 @@ import sys
 
 import flax.linen as nn
 
+from jmlip.models.pair import PARTS
+
 
 def kernels_of(model: nn.Module) -> str:
     """How the products of an equivariant model are computed on CPU; empty for other models."""
     from jmlip.ops import native
 
-    wanted = getattr(getattr(model, "config", None), "kernels", "")
+    wanted = _wanted(model)
     if not wanted or wanted == "plain":
         return wanted and "plain JAX, as configured"
     reason = native.why_not()
@@ -23,9 +25,15 @@ def mention_kernels(model: nn.Module) -> None:
 
     from jmlip.ops import native
 
-    wanted = getattr(getattr(model, "config", None), "kernels", "plain")
-    if wanted != "plain" and jax.default_backend() == "cpu" and native.why_not():
+    if _wanted(model) not in ("", "plain") and jax.default_backend() == "cpu" and native.why_not():
         _mention()
+
+
+def _wanted(model: nn.Module) -> str:
+    """The backend that a model, or a part of a pair, asks for; empty where none can be chosen."""
+    models = [model, *(getattr(model, name, None) for name in PARTS)]
+    found = [getattr(getattr(each, "config", None), "kernels", "") for each in models]
+    return next((name for name in found if name not in ("", "plain")), max(found))
 
 
 @functools.cache

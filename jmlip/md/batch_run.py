@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmlip.analysis.lines import RunningLine
-from jmlip.core.errors import ConfigError, DivergenceError
+from jmlip.core.errors import DivergenceError
 from jmlip.core.structure import Structure
 from jmlip.md.approach import MOST_FRAMES, Approach, closest_approach
 from jmlip.md.batch_layout import allocate, make_layout, pbc_of
@@ -34,7 +34,13 @@ from jmlip.md.config import MDConfig
 from jmlip.md.forces import by_level, reference_energy
 from jmlip.md.frames import make_frames
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
-from jmlip.md.run import FIRST_CHUNK, explain, frames_per_chunk, require_startable
+from jmlip.md.run import (
+    FIRST_CHUNK,
+    explain,
+    frames_per_chunk,
+    require_not_passed,
+    require_startable,
+)
 from jmlip.md.state import NOT_FINITE, OVERFLOW, with_neighbors
 from jmlip.md.trajectory import Frames, open_trajectory
 from jmlip.potentials.potential import Potential
@@ -126,11 +132,7 @@ class BatchRun:
         like = jax.eval_shape(self._layout.first_state, *self._start())
         state, self._marks, sums = load_checkpoint(self.out, self._identity, like=like)
         self.state = self._layout.place(state)
-        if self.step > self.config.n_steps:
-            raise ConfigError(
-                f"n_steps must be at least the {self.step} steps that {self.paths[0]} has already, "
-                f"found {self.config.n_steps}."
-            )
+        require_not_passed(self.step, self.config, self.paths[0])
         lines = [RunningLine(*sums[k : k + _LINE]) for k in range(0, len(sums), _LINE)]
         self.energy_line, *self.temperature_lines = lines
         self._open()

@@ -128,11 +128,7 @@ class Run:
         like = jax.eval_shape(self._init, *self._start())
         checkpoint = load_checkpoint(self.out, self._identity, like=like)
         self.state, self._mark, sums = checkpoint
-        if self.step > self.config.n_steps:
-            raise ConfigError(
-                f"n_steps must be at least the {self.step} steps that {self.out} has already, "
-                f"found {self.config.n_steps}."
-            )
+        require_not_passed(self.step, self.config, self.out)
         half = len(sums) // 2
         self.energy_line, self.temperature_line = (
             RunningLine(*sums[:half]),
@@ -274,6 +270,15 @@ def explain(status: int, where: str, out: str) -> str:
         "relax the start structure, take a shorter time step, or train the potential on such "
         "structures."
     )
+
+
+def require_not_passed(step: int, config: MDConfig, out: Path) -> None:
+    """Refuse to end a run before the step it has reached."""
+    if step > config.n_steps:
+        raise ConfigError(
+            f"n_steps must be at least the {step} steps that {out} has already, found "
+            f"{config.n_steps}."
+        )
 
 
 def frames_per_chunk(n_atoms: int, dtype: str) -> int:

@@ -133,12 +133,12 @@ class AllegroConfig:
 
     def _check_meaning(self) -> None:
         """Refuse what another choice makes meaningless."""
-        spline = self.embedding == "spline"
+        spline, default = self.embedding == "spline", type(self)
         meaningless = {
-            "spline_span": not spline and self.spline_span != 6,
+            "spline_span": not spline and self.spline_span != default.spline_span,
             "normalized_basis": spline and self.normalized_basis,
             "trainable_frequencies": spline and self.trainable_frequencies,
-            "envelope": spline and self.latents == "dense" and self.envelope != 6,
+            "envelope": spline and self.latents == "dense" and self.envelope != default.envelope,
         }
         for name in (name for name, found in meaningless.items() if found):
             raise ValueError(

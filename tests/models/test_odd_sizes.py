@@ -1,5 +1,7 @@
 """Frames of one atom, and features of both parities from products of several neighbors."""
 
+import math
+
 import e3nn_jax
 import jax
 import numpy as np
@@ -66,6 +68,16 @@ def test_symmetric_powers_are_those_of_e3nn(degree, order):
     found = symmetric_power(irreps, order)
     expected = {Irrep(ir.l, ir.p): mul for mul, ir in basis.irreps.sort().irreps.simplify()}
     assert found == expected
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_symmetric_powers_have_all_monomials(degree, order):
+    """As many dimensions as there are monomials of this order in the components."""
+    irreps = all_irreps(degree, both_parities=True)
+    n = sum(ir.dim for ir in irreps)
+    found = sum(count * ir.dim for ir, count in symmetric_power(irreps, order).items())
+    assert found == math.comb(n + order - 1, order)
 
 
 def test_a_batch_holds_something():
