@@ -6,10 +6,10 @@ there already, from an earlier call, is only read. Speeds are those of short run
 """
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,9 @@ class Course(NamedTuple):
     equilibration_ps: float
     every_fs: float  # between frames
     friction_per_ps: float = 10.0
+    ensemble: Literal["langevin", "csvr"] = "langevin"  # of the canonical runs
+    n_every_step: int = 2000  # small steps of the run that shows how fast forces vary
+    n_speed: int = 3840  # small steps of the runs that show speed
 
 
 def compare(
@@ -66,38 +69,38 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for case in cases:
-        for ensemble in ("langevin", "nve"):
-            _go(case, start, course, folder / f"{case.name}-{ensemble}.h5md", ensemble=ensemble)
+        canonical, isolated = (folder / f"{case.name}-{kind}.h5md" for kind in ("nvt", "nve"))
+        _go(case, start, course, canonical, ensemble=course.ensemble)
+        _go(case, start, course, isolated, ensemble="nve")
         rows.append({
             "name": case.name,
             "n": case.n_inner or 1,
-            **_averages(folder / f"{case.name}-langevin.h5md", course),
-            **_conservation(folder / f"{case.name}-nve.h5md"),
-            **more(folder / f"{case.name}-langevin.h5md", course),
+            **_averages(canonical, course),
+            **_conservation(isolated),
+            **more(canonical, course),
         })  # fmt: skip
     return rows
 
 
 def speeds(
-    cases: Sequence[Case], start: Structure, course: Course, folder: Path, *, turns: int = 3
+    cases: Sequence[Case], start: Structure, course: Course, *, turns: int = 3
 ) -> dict[str, float]:
     """Microseconds for each atom and small step of every case: the median of runs in turn.
 
     In turn, so that whatever else the machine does falls on all cases alike.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path, found = folder / "speed.xyz", np.zeros((turns, len(cases)))
+    found = np.zeros((turns, len(cases)))
     for turn in range(turns):
         for k, case in enumerate(cases):
             n = case.n_inner or 1
-            options = {"n_inner": case.n_inner, "every": 480 // n}
-            config = _config(course, "nve", n_steps=960 // n, n=n, **options)
+            options = {"n_inner": case.n_inner, "every": course.n_speed // (2 * n)}
+            config = _config(course, "nve", n_steps=course.n_speed // n, n=n, **options)
             inner = None if case.inner is None else jmlip.load_potential(case.inner)
             potential = jmlip.load_potential(case.potential)
-            result = simulate(potential, start, config, path, inner=inner, progress=False)
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / "speed.xyz"
+                result = simulate(potential, start, config, path, inner=inner, progress=False)
             found[turn, k] = result.us_per_atom_step / n
-            path.unlink()
-            shutil.rmtree(path.with_name(path.name + ".restart"))
     return dict(zip((case.name for case in cases), np.median(found, axis=0).tolist(), strict=True))
 
 
@@ -170,7 +173,7 @@ def _config(course: Course, ensemble: Any, *, n_steps: int, every: int, n: int =
 def _go(case: Case, start: Structure, course: Course, path: Path, *, ensemble: str) -> None:
     n = case.n_inner or 1
     step = course.timestep_fs * n
-    length = course.nvt_ps if ensemble == "langevin" else course.nve_ps
+    length = course.nve_ps if ensemble == "nve" else course.nvt_ps
     options = {"friction_per_ps": course.friction_per_ps} if ensemble == "langevin" else {}
     config = _config(
         course,
@@ -187,10 +190,9 @@ def _go(case: Case, start: Structure, course: Course, path: Path, *, ensemble: s
 
 
 def _averages(path: Path, course: Course) -> Row:
-    trajectory = read_trajectory(path)
-    first = int(np.searchsorted(trajectory.times_ps, course.equilibration_ps))
-    energy = 1.0e3 * trajectory.observables["potential_energy"][first:] / trajectory.n_atoms
-    temperature = trajectory.observables["temperature_K"][first:]
+    trajectory = read_trajectory(path).select(skip_ps=course.equilibration_ps)
+    energy = 1.0e3 * trajectory.observables["potential_energy"] / trajectory.n_atoms
+    temperature = trajectory.observables["temperature_K"]
     variance = mean_of_series((energy - energy.mean()) ** 2).mean
     spread = float(np.sqrt(variance.value))
     return {

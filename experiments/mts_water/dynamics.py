@@ -1,0 +1,53 @@
+"""Dynamics of liquid water with the trained models: one time step against two, and the speed-up.
+
+python -m experiments.mts_water.dynamics            run what is missing, print the tables
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.pair_dynamics import run
+from experiments.two_time_steps import Course, Row
+from jmlip.analysis.correlation import choose_lags
+from jmlip.analysis.displacement import diffusion_constants, mean_squared_displacement, unwrapped
+from jmlip.analysis.radial import radial_distributions
+from jmlip.data.trajectory_reading import read_trajectory
+
+COURSE = Course(
+    temperature_K=330.0,
+    timestep_fs=0.5,
+    nvt_ps=10.0,
+    nve_ps=3.0,
+    equilibration_ps=1.0,
+    every_fs=24.0,
+    ensemble="csvr",
+    n_every_step=500,
+    n_speed=480,
+)
+OXYGEN, HYDROGEN = 8, 1
+PAIRS = {"OO": (OXYGEN, OXYGEN), "OH": (OXYGEN, HYDROGEN), "HH": (HYDROGEN, HYDROGEN)}
+
+
+def structure_and_diffusion(path: Path, course: Course) -> Row:
+    """Radial distributions with their errors, and the diffusion constant of oxygen, 1e-9 m^2/s."""
+    late = read_trajectory(path).select(skip_ps=course.equilibration_ps)
+    found = radial_distributions(late.structures(), list(PAIRS.values()), r_max=6.0, n_bins=120)
+    rdf = {name: [list(map(float, row)) for row in found[pair][:3]] for name, pair in PAIRS.items()}
+    lag = late.timestep_ps * np.arange(choose_lags(late.n_frames, late.n_frames // 8))
+    group = (late.species == OXYGEN).astype(int)
+    portions = unwrapped(late.positions.by_atoms(), late.cell, late.pbc)
+    _, oxygen = diffusion_constants(lag, mean_squared_displacement(portions, group, len(lag)))
+    return {"rdf": rdf, "diffusion": [10.0 * x for x in oxygen.constant]}
+
+
+if __name__ == "__main__":
+    folder = Path(__file__).parent
+    run(
+        __doc__ or "",
+        folder,
+        COURSE,
+        inner_steps=(4, 6, 8),
+        distilled=(6,),
+        more=structure_and_diffusion,
+    )

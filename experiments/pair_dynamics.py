@@ -1,0 +1,111 @@
+"""Dynamics with the trained models of a study of pairs: one time step against two."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jmlip
+from experiments.two_time_steps import (
+    Case,
+    Course,
+    Row,
+    compare,
+    slow_forces,
+    speeds,
+    table,
+    write_rows,
+)
+from jmlip.cli.cache import use_compilation_cache
+from jmlip.core.structure import Structure
+from jmlip.md.config import MDConfig
+from jmlip.md.simulate import simulate
+
+
+def run(
+    text: str,
+    folder: Path,
+    course: Course,
+    *,
+    inner_steps: Sequence[int],
+    distilled: Sequence[int],
+    more: Callable[[Path, Course], Row] = lambda path, course: {},
+) -> None:
+    """The command of a study: what is missing is run, tables are printed.
+
+    Args:
+        text: its description.
+        folder: of the study, with the potentials.
+        course: of the runs.
+        inner_steps: numbers of small steps in a large one for the pair.
+        distilled: the same for the small model inside the conventional one.
+        more: further figures of a canonical trajectory.
+    """
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs") / folder.name)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speed", action="store_true", help="speeds and slow forces only")
+    options = parser.parse_args()
+    use_compilation_cache()
+    small, pair, conventional = (
+        folder / "potentials" / f"{name}-seed{options.seed}"
+        for name in ("small", "pair", "conventional")
+    )
+    cases = [
+        Case("large alone", conventional),
+        Case("pair, one step", pair),
+        *(Case(f"pair, n = {n}", pair, n) for n in inner_steps),
+        *(Case(f"small in large, n = {n}", conventional, n, small) for n in distilled),
+    ]
+    runs = options.runs / f"dynamics-seed{options.seed}"
+    runs.mkdir(parents=True, exist_ok=True)
+    start = _equilibrated(conventional, options.runs / "test.xyz", runs, course)
+    # the large part of a pair is no potential of its own: what it costs is the rest
+    found = speeds([*cases, Case("small alone", small)], start, course)
+    write_rows(folder / "speed.json", [found])
+    ratio = found["small alone"] / (found["pair, one step"] - found["small alone"])
+    print(_speed_table(found, ratio), f"\nc = {ratio:.3f}")
+    every_step = _every_step(conventional, start, runs, course)
+    print(slow_forces(jmlip.load_potential(pair), every_step, course.timestep_fs), flush=True)
+    if not options.speed:
+        rows = compare(cases, start, course, runs, more=more)
+        write_rows(folder / "dynamics.json", rows)
+        print(table(rows))
+
+
+def _speed_table(found: dict[str, float], ratio: float) -> str:
+    lines = ["| run | \N{MICRO SIGN}s | speed-up | predicted |", "|---|---|---|---|"]
+    for name, time in found.items():
+        speed = found["large alone"] / time
+        n = name.rpartition("n = ")[2] if name.startswith("pair, n") else None
+        predicted = f"{1.0 / (ratio + 1.0 / int(n)):.2f}" if n else ""
+        lines.append(f"| {name} | {time:.1f} | {speed:.2f} | {predicted} |")
+    return "\n".join(lines)
+
+
+def _equilibrated(potential: Path, frames: Path, folder: Path, course: Course) -> Structure:
+    """A frame of the data, after some picoseconds at the temperature of the runs."""
+    path = folder / "start.xyz"
+    if not path.exists():
+        n_steps = round(1000.0 * course.equilibration_ps / course.timestep_fs)
+        config = MDConfig(
+            ensemble="langevin",
+            timestep_fs=course.timestep_fs,
+            n_steps=n_steps,
+            every=n_steps,
+            temperature_K=course.temperature_K,
+            friction_per_ps=course.friction_per_ps,
+        )
+        simulate(jmlip.load_potential(potential), jmlip.read(frames)[0], config, path)
+    return jmlip.read(path)[-1]
+
+
+def _every_step(potential: Path, start: Structure, folder: Path, course: Course) -> Path:
+    path = folder / "every-step.xyz"
+    if not path.exists():
+        config = MDConfig(
+            ensemble="nve", timestep_fs=course.timestep_fs, n_steps=course.n_every_step, every=1
+        )
+        simulate(jmlip.load_potential(potential), start, config, path)
+    return path
