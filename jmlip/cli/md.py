@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jmlip.cli import options as kinds
+from jmlip.core.structure import Structure
 
 DESCRIPTION = """\
 Molecular dynamics with a trained potential. START is any file with structures; its last one is
@@ -57,6 +58,12 @@ def add_parser(subparsers) -> None:
         help="of the thermostat; in nve, of the initial velocities (left out: those of START)",
     )
     parser.add_argument(
+        "--temperature-ramp",
+        type=_points,
+        metavar="PS:K,...",
+        help="from --temperature-K in straight lines to these points (not nve, nose-hoover, mtk)",
+    )
+    parser.add_argument(
         "--seed",
         type=kinds.not_negative(int),
         metavar="N",
@@ -81,6 +88,12 @@ def add_parser(subparsers) -> None:
         metavar="FS",
         help="relaxation time, nose-hoover, csvr and npt only (default: 100)",
     )
+    parser.add_argument(
+        "--hydrogen-mass-u",
+        type=kinds.positive(float),
+        metavar="U",
+        help="mass of hydrogen, taken from the atoms it is bound to: longer time steps",
+    )
     _add_pressure(parser)
     _add_time_steps(parser)
     _add_batch(parser)
@@ -95,6 +108,12 @@ def _add_pressure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("constant pressure (npt only)")
     group.add_argument(
         "--pressure-GPa", type=kinds.finite, metavar="P", help="external pressure; required"
+    )
+    group.add_argument(
+        "--pressure-ramp",
+        type=_points,
+        metavar="PS:GPa,...",
+        help="rescaling only: from --pressure-GPa in straight lines to these points",
     )
     group.add_argument(
         "--barostat",
@@ -161,6 +180,16 @@ def _temperatures(text: str) -> list[float]:
     return [kinds.not_negative(float)(part.strip()) for part in text.split(",")]
 
 
+def _points(text: str) -> tuple[tuple[float, float], ...]:
+    parts = [part.split(":") for part in text.split(",")]
+    try:
+        return tuple((float(time), float(value)) for time, value in parts)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be points like 10:600,20:300, found {text!r}"
+        ) from None
+
+
 def run(options: argparse.Namespace) -> None:
     import sys
 
@@ -184,11 +213,13 @@ def run(options: argparse.Namespace) -> None:
         timestep_fs=options.timestep_fs,
         n_steps=options.steps,
         temperature_K=temperature_K,
+        temperature_ramp=options.temperature_ramp,
         seed=options.seed or 0,
         every=options.every,
         friction_per_ps=options.friction_per_ps,
         tau_fs=options.tau_fs,
         pressure_GPa=options.pressure_GPa,
+        pressure_ramp=options.pressure_ramp,
         barostat=options.barostat,
         tau_barostat_fs=options.tau_barostat_fs,
         compressibility_per_GPa=options.compressibility_per_GPa,
@@ -206,12 +237,19 @@ def run(options: argparse.Namespace) -> None:
         result = _run_batch(options, potential, config, shared)
         written = f"trajectories: {result.trajectories[0]} ... {result.trajectories[-1].name}"
     else:
-        start = kinds.read_start(options)
+        start = _heavier(kinds.read_start(options), options)
         result = simulate(potential, start, config, options.out, **shared)
         written = f"trajectory: {options.out}"
     if not bar:  # beside the bar, the figures are shown already
         print(result.summary())
     print(written)
+
+
+def _heavier(start: Structure, options: argparse.Namespace) -> Structure:
+    from jmlip.md.hydrogen_mass import repartition_hydrogen_mass
+
+    mass = options.hydrogen_mass_u
+    return start if mass is None else repartition_hydrogen_mass(start, mass)
 
 
 def _is_batch(options: argparse.Namespace) -> bool:
@@ -225,7 +263,10 @@ def _run_batch(options: argparse.Namespace, potential: Any, config: Any, shared:
 
     starts = read(options.start) if options.all_frames else [kinds.read_start(options)]
     starts, configs = replicate(
-        starts, config, n_replicas=options.replicas, temperatures_K=options.temperatures_K
+        [_heavier(each, options) for each in starts],
+        config,
+        n_replicas=options.replicas,
+        temperatures_K=options.temperatures_K,
     )
     return simulate_batch(
         potential, starts, configs, options.out, exchange_every=options.exchange_every, **shared

@@ -197,6 +197,8 @@ def _require_alike(structures: Sequence[Structure], configs: Sequence[MDConfig])
                 f"configurations of a batch may differ in {' and '.join(_OWN)} only, found {first} "
                 f"and {config}; run the others apart."
             )
+    if first.temperature_ramp is not None or first.pressure_ramp is not None:
+        raise ConfigError("ramps are for single runs, and a batch was asked for; run each apart.")
     sizes = {structure.n_atoms for structure in structures}
     if len(sizes) > 1 and first.ensemble in ("nose-hoover", "npt"):
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 from typing import Literal
 
 from jmlip.core import units
@@ -9,6 +10,7 @@ from jmlip.core.errors import ConfigError
 
 Ensemble = Literal["nve", "langevin", "nose-hoover", "csvr", "npt"]
 Barostat = Literal["mtk", "rescaling"]
+Points = tuple[tuple[float, float], ...]
 
 _ONLY_FOR = {
     "friction_per_ps": ("langevin",),
@@ -19,8 +21,13 @@ _ONLY_FOR = {
     "cell_motion": ("npt",),
     "barostat": ("npt",),
     "compressibility_per_GPa": ("npt",),
+    "temperature_ramp": ("langevin", "csvr", "npt"),
+    "pressure_ramp": ("npt",),
 }
-_NOT_WITH = {"mtk": ("compressibility_per_GPa", "n_inner"), "rescaling": ("chain_length",)}
+_NOT_WITH = {
+    "mtk": ("compressibility_per_GPa", "n_inner", "temperature_ramp", "pressure_ramp"),
+    "rescaling": ("chain_length",),
+}
 """Options without meaning for a barostat."""
 _POSITIVE = (
     "timestep_fs",
@@ -47,12 +54,16 @@ class MDConfig:
         n_steps: steps from the start of the trajectory; a restart may ask for more.
         temperature_K: temperature of the thermostat. In NVE: of the velocities drawn at the start;
             leave it out to keep the velocities that the start structure brings.
+        temperature_ramp: points (ps, K) that the temperature of the thermostat goes to, in straight
+            lines, from `temperature_K` at the start; with "langevin", "csvr", and "npt" with the
+            barostat "rescaling".
         seed: fixes the velocities drawn and the noise of the thermostat.
         every: steps between frames of the trajectory.
         friction_per_ps: Langevin friction; 10 where it is not given.
         tau_fs: relaxation time of "nose-hoover", "csvr" and "npt"; 100 where it is not given.
         chain_length: thermostats in a Nose-Hoover chain; 3 where it is not given.
         pressure_GPa: external pressure, positive where it compresses; "npt" needs it.
+        pressure_ramp: points (ps, GPa) that the external pressure goes to, with "rescaling".
         barostat: what moves the cell in "npt": "mtk" (Martyna-Tobias-Klein, chains on atoms and
             cell), as where it is not given, or "rescaling" (stochastic, with "csvr" for the atoms).
         tau_barostat_fs: period of the cell with "mtk", relaxation time of its volume with
@@ -74,12 +85,14 @@ class MDConfig:
     timestep_fs: float
     n_steps: int
     temperature_K: float | None = None
+    temperature_ramp: Points | None = None
     seed: int = 0
     every: int = 100
     friction_per_ps: float | None = None
     tau_fs: float | None = None
     chain_length: int | None = None
     pressure_GPa: float | None = None
+    pressure_ramp: Points | None = None
     barostat: Barostat | None = None
     tau_barostat_fs: float | None = None
     compressibility_per_GPa: float | None = None
@@ -108,6 +121,8 @@ class MDConfig:
             _require_positive(name, getattr(self, name))
         if self.ensemble != "nve":
             _require_positive("temperature_K", self.temperature_K)
+        _require_points("temperature_ramp", self.temperature_ramp, positive=True)
+        _require_points("pressure_ramp", self.pressure_ramp, positive=False)
         for name, least in _LEAST.items():
             _require_between(name, getattr(self, name), least)
 
@@ -173,6 +188,19 @@ class MDConfig:
 def _require_positive(name: str, value: float | None) -> None:
     if value is not None and not (value > 0.0 and math.isfinite(value)):
         raise ConfigError(f"{name} must be positive, found {value}.")
+
+
+def _require_points(name: str, points: Points | None, *, positive: bool) -> None:
+    if points is None:
+        return
+    times, values = [time for time, _ in points], [value for _, value in points]
+    rising = all(late > early for early, late in pairwise([0.0, *times]))
+    possible = all(math.isfinite(x) and (x > 0.0 or not positive) for x in values)
+    if not (points and rising and possible and math.isfinite(times[-1])):
+        raise ConfigError(
+            f"{name} must hold points (time, value) at rising times after 0, with "
+            f"{'positive' if positive else 'finite'} values, found {points}."
+        )
 
 
 def _require_between(name: str, value: float | None, least: int) -> None:

@@ -40,6 +40,7 @@ from jmlip.md.propagator import (
     propagate,
     simulate,
 )
+from jmlip.md.schedule import Control, at
 from jmlip.md.state import Count, MDState, kinetic_energy, make_state, n_free
 from jmlip.md.velocities import remove_center_of_mass_motion
 
@@ -77,7 +78,7 @@ def make_langevin(
     forces: Forces,
     *,
     dt: Scalar,
-    kT: Scalar,
+    kT: Control,
     friction: Scalar,
     outside: bool = False,
     n_atoms: Count | None = None,
@@ -90,7 +91,7 @@ def make_langevin(
     Args:
         forces: one force function, or levels.
         dt: time step, of the first level.
-        kT: eV.
+        kT: eV; a number, or a function of the number of steps made.
         friction: 1 / (internal time unit).
         outside: friction and noise half before, half after the step (OBABO), instead of with every
             innermost drift, where they damp resonances.
@@ -106,7 +107,8 @@ def make_langevin(
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def thermostat(state, dt):
-        return _heated(_apply(_centered_stochastic_step, state, dt, kT, friction, n_atoms), state)
+        now = at(kT, state.step)
+        return _heated(_apply(_centered_stochastic_step, state, dt, now, friction, n_atoms), state)
 
     def drift(state, dt):
         return position_step(thermostat(position_step(state, 0.5 * dt), dt), 0.5 * dt)
@@ -147,11 +149,12 @@ def make_nose_hoover(
 
 
 def make_csvr(
-    forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar, n_atoms: Count | None = None
+    forces: Forces, *, dt: Scalar, kT: Control, tau: Scalar, n_atoms: Count | None = None
 ) -> Integrator:
     """Canonical sampling through stochastic rescaling of all velocities by one factor.
 
-    The kinetic energy follows that of the first `n_atoms`, or of all.
+    The kinetic energy follows that of the first `n_atoms`, or of all. `kT` is a number, or a
+    function of the number of steps made.
 
     References:
         Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007), equations A7 and A8.
@@ -162,7 +165,7 @@ def make_csvr(
         dynamics = simulate.NVTLangevinState(positions, momenta, positions, mass, key)
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
-    def rescale(dynamics):
+    def rescale(dynamics, kT):
         free = n_free(dynamics.position, n_atoms)
         key, draw = jax.random.split(dynamics.rng)
         kinetic = kinetic_energy(dynamics)
@@ -171,7 +174,7 @@ def make_csvr(
 
     def step(state):
         state = propagate(state, levels, dt)
-        return counted(_heated(_apply(rescale, state), state))
+        return counted(_heated(_apply(rescale, state, at(kT, state.step)), state))
 
     return Integrator(init, step, lambda state: -state.heat)
 

@@ -28,6 +28,7 @@ References:
     Roberts, Tweedie, Bernoulli 2, 341 (1996), on the test, and on cutting the mean.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +38,7 @@ from jaxtyping import Array, Float
 
 from jmlip.md.integrators import Integrator, make_csvr
 from jmlip.md.propagator import Forces, Scalar, evaluate_all, levels_of, with_total_force
+from jmlip.md.schedule import Control, at
 from jmlip.md.state import MDState, kinetic_energy
 from jmlip.md.strain import N_FREE, CellMotion, Tensor, exponential, project, volume
 
@@ -72,8 +74,8 @@ def make_rescaled(
     forces: Forces,
     *,
     dt: Scalar,
-    kT: Scalar,
-    pressure: Scalar,
+    kT: Control,
+    pressure: Control,
     tau: Scalar,
     tau_barostat: Scalar,
     compressibility: Scalar,
@@ -84,7 +86,7 @@ def make_rescaled(
     Args:
         forces: one force function, or levels; the system must be periodic in all directions.
         dt: time step, of the first level.
-        kT: eV.
+        kT: eV; as the pressure, a number, or a function of the number of steps made.
         pressure: eV / angstrom^3.
         tau: relaxation time of the velocity rescaling.
         tau_barostat: relaxation time of the volume.
@@ -93,6 +95,7 @@ def make_rescaled(
     """
     levels = levels_of(forces)
     thermostat = make_csvr(levels, dt=dt, kT=kT, tau=tau)
+    kT_at, pressure_at = (functools.partial(at, control) for control in (kT, pressure))
 
     def init(positions, momenta, mass, cell, neighbors, key):
         state = thermostat.init(positions, momenta, mass, cell, neighbors, key)
@@ -101,17 +104,22 @@ def make_rescaled(
         return state._replace(dynamics=dynamics)
 
     def law(state):
-        size = volume(state.cell)
+        size, kT = volume(state.cell), kT_at(state.step)
         diffusion = kT * compressibility * STEPS_BETWEEN * dt / (3.0 * size * tau_barostat)
         velocity = state.dynamics.momentum / state.dynamics.mass
         internal = jnp.matmul(state.dynamics.momentum.T, velocity, precision="highest")
-        excess = internal - state.virial - pressure * size * jnp.eye(3, dtype=velocity.dtype)
+        excess = (
+            internal
+            - state.virial
+            - pressure_at(state.step) * size * jnp.eye(3, dtype=velocity.dtype)
+        )
         mean = diffusion / kT * project(excess, motion)
         edge = jnp.cbrt(size) * jnp.sqrt(jnp.sum(mean**2))
         return _Law(mean * LONGEST / jnp.maximum(edge, LONGEST), 2.0 * diffusion)
 
     def enthalpy(state):
-        return state.energy + kinetic_energy(state.dynamics) + pressure * volume(state.cell)
+        work = pressure_at(state.step) * volume(state.cell)
+        return state.energy + kinetic_energy(state.dynamics) + work
 
     def move(state, key):
         normal_key, uniform_key = jax.random.split(key)
@@ -121,7 +129,7 @@ def make_rescaled(
         moved = _strained(state, strain, levels)
         change, growth = enthalpy(moved) - enthalpy(state), volume(moved.cell) / volume(state.cell)
         back = _log_density(law(moved), -strain, motion) - _log_density(there, strain, motion)
-        log_odds = back + jnp.log(growth) - change / kT
+        log_odds = back + jnp.log(growth) - change / kT_at(state.step)
         drawn = jnp.log(jax.random.uniform(uniform_key, dtype=log_odds.dtype))
         # what went wrong (not finite, too few slots for neighbors) is taken, so that it is seen
         taken = ~(drawn > log_odds) | _overflowed(moved)
@@ -130,7 +138,10 @@ def make_rescaled(
         return jax.lax.cond(taken, lambda: moved, lambda: state)
 
     def step(state):
-        state = thermostat.step(state)
+        before, state = state.step, thermostat.step(state)
+        # a pressure that rises does work on the volume
+        rise = pressure_at(state.step) - pressure_at(before)
+        state = state._replace(heat=state.heat + rise * volume(state.cell))
         key, draw = jax.random.split(state.dynamics.rng)
         # the key that goes on takes no part: a choice between two uses of it would count as reuse
         state = state._replace(dynamics=state.dynamics.set(rng=None))
@@ -139,7 +150,7 @@ def make_rescaled(
         return state._replace(dynamics=state.dynamics.set(rng=key))
 
     def bath_energy(state):
-        return pressure * volume(state.cell) - state.heat
+        return pressure_at(state.step) * volume(state.cell) - state.heat
 
     return Integrator(init, step, bath_energy)
 

@@ -1,0 +1,103 @@
+"""Ramps of temperature and pressure: what they end at, what they conserve, what is refused."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jmlip.core import units
+from jmlip.core.errors import ConfigError
+from jmlip.data import read
+from jmlip.md.config import MDConfig
+from jmlip.md.ensembles import make_integrator
+from jmlip.md.integrators import make_csvr, make_langevin
+from jmlip.md.propagator import levels_of
+from jmlip.md.schedule import ramp
+from jmlip.md.simulate import simulate
+from jmlip.md.state import kinetic_energy
+from tests.md.systems import cluster, lennard_jones
+from tests.md.test_rescaling import KT, N_ATOMS, begin, cluster_in_springs, ideal_gas, replicas
+
+HEATING = ramp(KT, [(0.1, 3.0 * KT)], timestep_ps=0.001)  # in 100 steps
+
+
+@pytest.mark.parametrize("step", [0, 30, 100, 5000])
+def test_a_ramp_is_straight_between_its_points_and_then_constant(step):
+    found = ramp(2.0, [(1.0, 4.0), (3.0, 1.0)], timestep_ps=0.05)(jnp.asarray(step))
+    np.testing.assert_allclose(found, np.interp(0.05 * step, [0, 1, 3], [2, 4, 1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda kT: make_langevin(ideal_gas, dt=0.05, kT=kT, friction=20.0),
+        lambda kT: make_csvr(ideal_gas, dt=0.05, kT=kT, tau=0.05),
+    ],
+    ids=["langevin", "csvr"],
+)
+def test_a_thermostat_follows_its_ramp(x64, make):
+    """Strongly coupled: the temperature of a gas is that of the moment."""
+    observe = lambda state: 2.0 * kinetic_energy(state.dynamics) / (3 * N_ATOMS - 3)
+    for n_steps, expected in ((50, 2.0 * KT), (300, 3.0 * KT)):
+        found = replicas(make(HEATING), 2000, n_steps, observe, cell=jnp.eye(3))
+        error = found.std(ddof=1) / np.sqrt(len(found))
+        assert abs(found.mean() - expected) < 4.0 * error + 0.02 * KT < 0.15 * KT
+
+
+def test_energy_is_conserved_along_ramps_of_temperature_and_pressure(x64):
+    """The work of a rising pressure and the heat are booked; the rest is the error of the step."""
+    config = MDConfig(
+        ensemble="npt", barostat="rescaling", timestep_fs=0.2, n_steps=1, dtype="float64",
+        temperature_K=290.0, temperature_ramp=((0.04, 580.0),), tau_barostat_fs=20.0,
+        pressure_GPa=1.0, pressure_ramp=((0.02, 5.0), (0.04, 2.0)),
+    )  # fmt: skip
+    integrator = make_integrator(config, levels_of(cluster_in_springs))
+    conserved = lambda s: s.energy + kinetic_energy(s.dynamics) + integrator.bath_energy(s)
+    start = begin(integrator, 3, jnp.eye(3))
+    end = jax.jit(lambda s: jax.lax.fori_loop(0, 200, lambda _, s: integrator.step(s), s))(start)
+    assert int(end.dynamics.n_accepted) > 5
+    assert abs(float(end.heat)) > 0.1
+    assert abs(float(conserved(end) - conserved(start))) < 1e-3 * abs(float(end.heat))
+    volume = float(jnp.linalg.det(end.cell))
+    assert float(integrator.bath_energy(end) + end.heat) == pytest.approx(2.0 * units.GPA * volume)
+
+
+def test_a_run_along_a_ramp_is_hot_at_its_end_and_restarts_bit_for_bit(tmp_path):
+    config = MDConfig(
+        ensemble="langevin", timestep_fs=1.0, n_steps=300, every=10, temperature_K=10.0,
+        temperature_ramp=((0.1, 200.0),), friction_per_ps=100.0,
+    )  # fmt: skip
+    whole, parts = tmp_path / "whole.xyz", tmp_path / "parts.xyz"
+    simulate(lennard_jones(), cluster(), config, whole, progress=False)
+    for n_steps in (77, 300):
+        shorter = dataclasses.replace(config, n_steps=n_steps)
+        simulate(lennard_jones(), cluster(), shorter, parts, restart=True, progress=False)
+    assert whole.read_bytes() == parts.read_bytes()
+    temperature = [frame.info["temperature_K"] for frame in read(whole)]
+    assert temperature[0] < 30.0
+    assert 140.0 < np.mean(temperature[15:]) < 260.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"temperature_ramp": ()}, "temperature_ramp must hold points"),
+        ({"temperature_ramp": ((0.0, 300.0),)}, "at rising times after 0"),
+        ({"temperature_ramp": ((2.0, 300.0), (1.0, 400.0))}, "at rising times"),
+        ({"temperature_ramp": ((1.0, 0.0),)}, "positive values"),
+        ({"temperature_ramp": ((1.0, float("nan")),)}, "positive values"),
+        ({"temperature_ramp": ((float("inf"), 300.0),)}, "rising times"),
+        ({"pressure_ramp": ((1.0, 1.0),)}, "pressure_ramp means nothing in ensemble 'langevin'"),
+        ({"ensemble": "nose-hoover", "temperature_ramp": ((1.0, 9.0),)}, "temperature_ramp means"),
+        (
+            {"ensemble": "npt", "pressure_GPa": 1.0, "temperature_ramp": ((1.0, 9.0),)},
+            "means nothing with barostat 'mtk'",
+        ),
+    ],
+)
+def test_impossible_ramps(changes, found):
+    config = MDConfig(ensemble="langevin", timestep_fs=1.0, n_steps=10, temperature_K=300.0)
+    with pytest.raises(ConfigError, match=found):
+        dataclasses.replace(config, **changes)
