@@ -62,11 +62,12 @@ def predict_ensemble(
     for start in range(0, len(structures), _WINDOW):
         window = structures[start : start + _WINDOW]
         said = [m.predict(window, dtype=dtype, batch_size=batch_size) for m in members]
-        found += [_combine(predictions) for predictions in zip(*said, strict=True)]
+        found += [combine(predictions) for predictions in zip(*said, strict=True)]
     return found
 
 
-def _combine(predictions: Sequence[Prediction]) -> EnsemblePrediction:
+def combine(predictions: Sequence[Prediction]) -> EnsemblePrediction:
+    """Mean and spread of what the members say of one structure."""
     energies = np.array([p.energy for p in predictions])
     forces = np.stack([p.forces for p in predictions])
     atomic = np.mean([p.atomic_energies for p in predictions], axis=0)
