@@ -194,6 +194,13 @@ def test_an_ensemble_grows_and_its_members_are_only_read(place, jmlip, tmp_path)
     assert "--resume" in refused.err
 
 
+def test_info_knows_the_configuration_of_a_distillation(place, jmlip):
+    result = jmlip("info", place / "trained.toml")
+    assert result.code == 0, result.err
+    assert f'potentials = "{place / "ensemble"}"' in result.out
+    assert "n_interactions = 1" in result.out
+
+
 BAD = {
     "no teachers": (["teacher={}"], "found neither"),
     "both kinds of teachers": (["teacher.members=2"], "found both"),
