@@ -7,6 +7,7 @@ killed anywhere and resumed ends with the same bits as one that was not.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -105,9 +106,8 @@ def _load_teachers(config: DistillConfig, sets: Sets) -> list[Potential] | None:
     if not config.teacher.paths:
         return None
     teachers = load_teachers(config.teacher.paths)
-    everything = [*sets.train, *sets.validation, *(s for test in sets.tests.values() for s in test)]
     try:
-        require_known(teachers, everything)
+        require_known(teachers, chain(sets.train, sets.validation, *sets.tests.values()))
     except PotentialError as error:
         raise PotentialError(f"teacher.potentials: {error}") from error
     return teachers
@@ -164,8 +164,8 @@ def _with_targets(
         made = ensemble_targets(*data, references=references, dtype=dtype)
         found = save_targets(folder, made, key)
     words = ", ".join(config.targets.labels)
-    n = len(found.train) + len(found.validation)
-    print(f"targets: {words} of {n} structures by {len(teachers)} teachers.", flush=True)
+    n, m = len(found.train) + len(found.validation), len(teachers)
+    print(f"targets: {words} of {n} structures by {m} teacher{'s'[: m > 1]}.", flush=True)
     return Sets(found.train, found.validation, sets.tests)
 
 

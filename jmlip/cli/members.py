@@ -13,7 +13,7 @@ from jmlip.cli.sets import Sets
 from jmlip.cli.workflow import CONFIG, fit_config, run_directory
 from jmlip.core.checkpoint import read_json, write_json
 from jmlip.core.config import load_toml, to_dict
-from jmlip.core.errors import ConfigError
+from jmlip.core.errors import ConfigError, JmlipError
 from jmlip.core.structure import Structure
 from jmlip.data import data_hash
 from jmlip.factory import load_potential
@@ -51,6 +51,7 @@ def train_members(
     Raises:
         ConfigError: there are too few members, or `run_dir` holds others.
         DivergenceError: training left the finite numbers.
+        JmlipError: a member was stopped by the clock.
     """
     if members < 1:
         raise ConfigError(f"an ensemble must have at least one member, found --members {members}.")
@@ -66,6 +67,11 @@ def train_members(
                 print(f"member {number} of {members}:", flush=True)
                 fit_config(own, place, command=command, resume=True)
             write_json(run_dir / PLAN, plan)
+            if not _has_ended(place, own):
+                raise JmlipError(
+                    f"all members must be trained to their end, and member {number} was stopped "
+                    "by training.max_minutes; go on with the same command and --resume."
+                )
             potentials.append(load_potential(place / POTENTIAL))
         write_ensemble(potentials, run_dir / ENSEMBLE)
     return potentials
@@ -83,8 +89,10 @@ def _plan(config: RunConfig, sets: Sets) -> dict[str, Any]:
 def _has_ended(place: Path, config: RunConfig) -> bool:
     if not ((place / SUMMARY).exists() and (place / CONFIG).exists()):
         return False
-    same = load_toml(place / CONFIG).get("training") == to_dict(config.training)
-    return same and read_json(place / SUMMARY)["stopped_by"] != "max_minutes"
+    # all else that decides where it ends is compared with the plan
+    trained = load_toml(place / CONFIG)["training"]["max_epochs"]
+    stopped_by = read_json(place / SUMMARY)["stopped_by"]
+    return trained == config.training.max_epochs and stopped_by != "max_minutes"
 
 
 class Compared(NamedTuple):

@@ -198,8 +198,16 @@ def gauge_shift(
     Args:
         structures: with atomic energies.
         reference_energies: e_z of the student, by atomic number, eV.
+
+    Raises:
+        ConfigError: an element has no reference energy.
     """
     species = species_of(structures)
+    if missing := set(species) - set(reference_energies):
+        raise ConfigError(
+            "the student must have a reference energy of every element, found none for atomic "
+            f"numbers {sorted(missing)}; add them."
+        )
     counts = np.unique([count_species(s, species) for s in structures], axis=0)
     numbers, energies = _joined(structures)
     means = [energies[numbers == z].mean() - reference_energies[z] for z in species]

@@ -23,6 +23,8 @@ from jmlip.potentials.potential import Potential
 from jmlip.training.distill import Targets, TargetsConfig
 
 FILE = "targets.json"
+FORMAT = 1
+"""Another one where the same teachers and data would give other labels."""
 
 
 def made_from(
@@ -45,6 +47,7 @@ def made_from(
         dtype: precision of the teachers.
     """
     return {
+        "format": FORMAT,
         "teachers": [content_hash(teacher) for teacher in teachers],
         "data": {"train": data_hash(train), "validation": data_hash(validation)},
         "references": {str(z): energy for z, energy in references.items()},

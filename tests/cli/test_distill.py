@@ -186,6 +186,9 @@ def test_an_ensemble_grows_and_its_members_are_only_read(place, jmlip, tmp_path)
     report = (tmp_path / "run" / "report.html").read_text()
     assert "<h2>Members</h2>" in report
     assert "spread of energies" in report
+    stopped = jmlip(*words[:-1], 4, "--resume", "--set", "training.max_minutes=1e-9")
+    assert stopped.code == 1
+    assert "member 3 was stopped by training.max_minutes" in stopped.err.splitlines()[-1]
     other = jmlip(*words, "--resume", "--set", "training.batch_size=4")
     assert other.code == 2
     assert "training.batch_size was 8, found 4" in other.err
