@@ -8,7 +8,7 @@ from jmlip.core import units
 from jmlip.core.errors import JmlipError
 from jmlip.core.structure import Structure
 from jmlip.data.readers import read
-from jmlip.factory import load_potential
+from jmlip.factory import load_ensemble, load_potential
 from jmlip.interop.ase import Calculator
 from jmlip.potentials.potential import Potential, Prediction
 
@@ -18,6 +18,7 @@ __all__ = [
     "Potential",
     "Prediction",
     "Structure",
+    "load_ensemble",
     "load_potential",
     "read",
     "units",

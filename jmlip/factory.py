@@ -21,6 +21,8 @@ from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.models.pair import PARTS, Pair, PairConfig
 from jmlip.models.sizes import SIZES
 from jmlip.models.stillinger_weber import StillingerWeber, StillingerWeberConfig
+from jmlip.potentials.ensembles import read_members, require_members
+from jmlip.potentials.hashing import content_hash
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.storage import LARGEST_CUTOFF, read_parameters, read_potential_files
 
@@ -168,3 +170,35 @@ def load_potential(path: str | Path) -> Potential:
         statistics=files.statistics,
         provenance=files.provenance,
     )
+
+
+def load_ensemble(path: str | Path) -> tuple[Potential, ...]:
+    """Read an ensemble directory written by `jmlip.potentials.ensembles.write_ensemble`.
+
+    Raises:
+        PotentialError: the table or a member is missing or damaged, or a member is another than
+            the one that was written.
+
+    Example:
+        >>> import jax, tempfile
+        >>> from jmlip.potentials.ensembles import write_ensemble
+        >>> from jmlip.potentials.potential import initial_potential
+        >>> model = make_model("hipnn", {"species": [1], "n_features": 4, "n_onsite": 0})
+        >>> initial = lambda seed: initial_potential(
+        ...     "hipnn", model, key=jax.random.key(seed), reference_energies=(-13.6,)
+        ... )
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     write_ensemble([initial(0), initial(1)], f"{directory}/hydrogen")
+        ...     len(load_ensemble(f"{directory}/hydrogen"))
+        2
+    """
+    members = []
+    for name, expected in read_members(path).items():
+        members.append(load_potential(Path(path) / name))
+        if content_hash(members[-1]) != expected:
+            raise PotentialError(
+                f"{Path(path) / name} must be the potential that the ensemble was written with, "
+                "found another; write the ensemble again."
+            )
+    require_members(members)
+    return tuple(members)

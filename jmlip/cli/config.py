@@ -9,6 +9,7 @@ from typing import Any, Literal
 from jmlip.cli.model_section import check_model, kind_of, known_model
 from jmlip.core.config import from_dict, load_toml, override
 from jmlip.core.errors import ConfigError
+from jmlip.data.hiding import LabelName
 from jmlip.data.units import Units
 from jmlip.factory import PRESETS
 from jmlip.training.config import LoopConfig, TrainingConfig
@@ -36,6 +37,8 @@ class DataConfig:
         energy_key: column of the energies where it has another name.
         forces_key: column of the forces.
         stress_key: column of the stresses.
+        hide: of "energy", "forces", "stress" and "atomic_energies", those labels of the training
+            and validation files that nothing may see; test files keep theirs.
         forces_are_gradients: the forces column holds +dE/dR; unless given, the data themselves are
             asked, and refused where they look like gradients.
         units: units of all files, where they are not those their format implies.
@@ -56,6 +59,7 @@ class DataConfig:
     energy_key: str | None = None
     forces_key: str | None = None
     stress_key: str | None = None
+    hide: tuple[LabelName, ...] = ()
     forces_are_gradients: bool | None = None
     units: Units | None = None
     reference: Literal["least-squares", "isolated-atoms", "none"] = "least-squares"
@@ -152,19 +156,25 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: not a valid configuration.
     """
-    values = override(load_toml(path), assignments)
+    values = absolute_paths(override(load_toml(path), assignments), path)
+    return from_dict(RunConfig, with_learning_rate(values))
+
+
+def absolute_paths(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The sections `data` and `model` of a file at `path` with absolute paths."""
+    values = dict(values)
     data = values.get("data")
     if isinstance(data, Mapping):
         folder = path.absolute().parent
-        files = {name: _absolute(folder, data[name]) for name in FILE_FIELDS if name in data}
+        files = {name: absolute(folder, data[name]) for name in FILE_FIELDS if name in data}
         values["data"] = {**data, **files}
     model = values.get("model")
     if isinstance(model, Mapping):
         values["model"] = {name: _absolute_start(path, value) for name, value in model.items()}
-    return from_dict(RunConfig, _with_learning_rate(values))
+    return values
 
 
-def _with_learning_rate(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_learning_rate(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Weights that begin at unit variance, divided where they are used, want larger steps."""
     model, optimizer = values.get("model", {}), values.get("optimizer", {})
     if not (isinstance(model, Mapping) and isinstance(optimizer, Mapping)):
@@ -182,12 +192,12 @@ def _absolute_start(path: Path, table: Any) -> Any:
     """A part of a pair, with the place of the potential that it starts from."""
     if not (isinstance(table, Mapping) and "potential" in table):
         return table
-    return {**table, "potential": _absolute(path.absolute().parent, table["potential"])}
+    return {**table, "potential": absolute(path.absolute().parent, table["potential"])}
 
 
-def _absolute(folder: Path, value: Any) -> Any:
+def absolute(folder: Path, value: Any) -> Any:
     if isinstance(value, list):
-        return [_absolute(folder, item) for item in value]
+        return [absolute(folder, item) for item in value]
     return str(folder / value) if isinstance(value, str) and value else value
 
 

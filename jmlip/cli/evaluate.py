@@ -124,7 +124,12 @@ def _require_no_input(options: argparse.Namespace) -> None:
 
 def shown(result: "EvaluationResult") -> dict[str, float | int]:
     """The errors of a table, by name."""
-    return {name: result.metrics[name] for name in COLUMNS if name in result.metrics}
+    return shown_metrics(result.metrics)
+
+
+def shown_metrics(metrics: Mapping[str, float | int]) -> dict[str, float | int]:
+    """Those of some errors that a table shows."""
+    return {name: metrics[name] for name in COLUMNS if name in metrics}
 
 
 def print_table(errors: Mapping[str, Mapping[str, float]]) -> None:

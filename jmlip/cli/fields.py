@@ -7,6 +7,7 @@ import re
 import textwrap
 import typing
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from jmlip.cli.config import DataConfig
 from jmlip.factory import MODELS, PRESETS
@@ -20,8 +21,8 @@ HINTS = {"hipnn": " (the default); r_low and r_high follow from the data unless 
 LABELS = "] if absent: energy of weight 1 and forces of weight 10, as far as the data have them"
 
 
-def describe_fields() -> str:
-    """Every field of a configuration, a line or two each."""
+def describe_fields(further: Mapping[str, type] = MappingProxyType({})) -> str:
+    """Every field of a configuration, and of further sections, a line or two each."""
     # what follows the name of a section stands behind its bracket
     sections: dict[str, type] = {
         "data": DataConfig,
@@ -33,6 +34,7 @@ def describe_fields() -> str:
         "loss.TERM": TermConfig,
         "optimizer": OptimizerConfig,
         "training": LoopConfig,
+        **further,
     }
     parts = ["fields of CONFIG.toml, each also an argument of --set:"]
     for name, config in sections.items():

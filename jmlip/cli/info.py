@@ -41,11 +41,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def describe_config(path: Path) -> list[str]:
-    from jmlip.cli.config import FILE_FIELDS, load_config, to_toml
-    from jmlip.core.config import to_dict
+    from jmlip.cli.config import FILE_FIELDS, RunConfig, load_config, to_toml
+    from jmlip.cli.distill_config import load_distill_config
+    from jmlip.core.config import load_toml, to_dict
     from jmlip.core.errors import ConfigError
 
-    config = load_config(path)
+    config = load_distill_config(path) if "teacher" in load_toml(path) else load_config(path)
+    student = config if isinstance(config, RunConfig) else config.student
     absent = [
         str(file) for name in FILE_FIELDS for file in config.data.files(name) if not file.exists()
     ]
@@ -55,7 +57,7 @@ def describe_config(path: Path) -> list[str]:
             f"{', '.join(absent)}."
         )
     head = f"# {path} is valid; what is not given here follows from the data"
-    return [head, "", to_toml({**to_dict(config), "model": config.known_model()})]
+    return [head, "", to_toml({**to_dict(config), "model": student.known_model()})]
 
 
 def describe_potential(path: Path) -> list[str]:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jmlip
-from jmlip.cli import analyse, demo, evaluate, info, md, relax, train
+from jmlip.cli import analyse, demo, distill, ensemble, evaluate, info, md, relax, train
 from jmlip.core.config import unknown
 from jmlip.core.errors import ConfigError
 
 COMMANDS = {
     "train": train,
+    "ensemble": ensemble,
+    "distill": distill,
     "evaluate": evaluate,
     "md": md,
     "relax": relax,

@@ -9,6 +9,7 @@ from jmlip.cli.config import FILE_FIELDS, DataConfig
 from jmlip.core.errors import ConfigError, DataError
 from jmlip.core.structure import Structure
 from jmlip.data import (
+    Hidden,
     StructureStore,
     Subset,
     check_force_sign,
@@ -18,6 +19,7 @@ from jmlip.data import (
     split_by_composition,
     split_random,
 )
+from jmlip.data.hiding import LabelName
 
 
 class Sets(NamedTuple):
@@ -58,13 +60,18 @@ def read_sets(config: DataConfig) -> Sets:
 def read_files(config: DataConfig, name: str) -> Sequence[Structure]:
     """The structures of all files of a field."""
     paths = config.files(name)
+    hide = config.hide if name in ("train", "validation") else ()
     if len(paths) == 1:
-        return _read_file(config, paths[0])
-    return [structure for path in paths for structure in _read_file(config, path)]
+        return _read_file(config, paths[0], hide)
+    return [structure for path in paths for structure in _read_file(config, path, hide)]
 
 
-def _read_file(config: DataConfig, path: Path) -> Sequence[Structure]:
+def _read_file(
+    config: DataConfig, path: Path, hide: Sequence[LabelName] = ()
+) -> Sequence[Structure]:
     structures = _open_file(config, path)
+    if hide:
+        structures = Hidden(structures, hide)
     if config.forces_are_gradients is None:
         _require_forces(structures, path)
     return structures

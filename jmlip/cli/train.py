@@ -21,6 +21,12 @@ def add_parser(subparsers) -> None:
         epilog=describe_fields(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_run_options(parser)
+    parser.set_defaults(run=run, resume_hint="continue with the same command and --resume")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """CONFIG.toml, --set, --run and --resume."""
     parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="configuration file")
     parser.add_argument(
         "--set",
@@ -40,7 +46,6 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="continue the run from its last checkpoint"
     )
-    parser.set_defaults(run=run, resume_hint="continue with the same command and --resume")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -49,12 +54,20 @@ def run(options: argparse.Namespace) -> None:
     from jmlip.cli.config import load_config
 
     config = load_config(options.config, options.assignments)
-    directory = options.run_dir or Path("runs") / options.config.stem
     use_compilation_cache()
-    # the name alone: a path may name a person or a machine
-    words = ["jmlip", "train", options.config.name]
-    words += [word for item in options.assignments for word in ("--set", _without_folder(item))]
-    workflow.train(config, directory, command=shlex.join(words), resume=options.resume)
+    command = shlex.join(["jmlip", "train", *words_of(options)])
+    workflow.train(config, run_directory_of(options), command=command, resume=options.resume)
+
+
+def run_directory_of(options: argparse.Namespace) -> Path:
+    """The directory that --run names, or the usual one."""
+    return options.run_dir or Path("runs") / options.config.stem
+
+
+def words_of(options: argparse.Namespace) -> list[str]:
+    """Configuration and overrides for the provenance: a whole path may name a person or machine."""
+    overrides = [w for item in options.assignments for w in ("--set", _without_folder(item))]
+    return [options.config.name, *overrides]
 
 
 def _without_folder(assignment: str) -> str:

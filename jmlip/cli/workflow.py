@@ -88,7 +88,7 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
         DataError: the data are not what they must be.
         DivergenceError: training left the finite numbers.
     """
-    with _run_directory(run_dir, resume=resume):
+    with run_directory(run_dir, resume=resume):
         prepared = prepare(config, command=command)
         print(describe(prepared), flush=True)
         mention_kernels(prepared.potential.model)
@@ -107,17 +107,23 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
     return Run(prepared.config, prepared.sets, fitted)
 
 
-def write_config(run_dir: Path, config: RunConfig) -> None:
+def write_config(run_dir: Path, config: Any) -> None:
     """Write the resolved configuration of a run."""
     with whole_file(run_dir / CONFIG) as partial:
         partial.write_text(to_toml(to_dict(config)), encoding="utf-8")
 
 
-def prepare(config: RunConfig, *, command: str) -> Prepared:
-    """Read the data, complete the configuration from them, and make the initial potential."""
-    sets = read_sets(config.data)
+def prepare(config: RunConfig, *, command: str, sets: Sets | None = None) -> Prepared:
+    """Complete the configuration from the data, and make the initial potential.
+
+    Args:
+        config: what to do.
+        command: what goes into the provenance.
+        sets: the data; read from the files of the configuration unless given.
+    """
+    sets = sets or read_sets(config.data)
     species = species_of(sets.train)
-    reference = _reference_energies(config.data, sets.train, species)
+    reference = reference_energies(config.data, sets.train, species)
 
     @functools.cache
     def statistics(cutoff: float) -> Statistics:
@@ -239,7 +245,7 @@ def _told_apart(potential: Potential) -> str:
 
 
 @contextlib.contextmanager
-def _run_directory(path: Path, *, resume: bool) -> Iterator[None]:
+def run_directory(path: Path, *, resume: bool) -> Iterator[None]:
     """Make sure that the directory can be used; where the block fails, leave no trace of it."""
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--run must name a directory, and {path} is a file; choose another.")
@@ -273,9 +279,10 @@ def _run_directory(path: Path, *, resume: bool) -> Iterator[None]:
         raise
 
 
-def _reference_energies(
+def reference_energies(
     config: DataConfig, structures: Sequence[Structure], species: tuple[int, ...]
 ) -> tuple[float, ...]:
+    """Energies of the elements, eV, in the way that section `data` names; 0 without energies."""
     if config.reference == "isolated-atoms":
         return reference_energies_from_isolated(read_files(config, "isolated_atoms"), species)
     if config.reference == "none" or not any(s.energy is not None for s in structures):

@@ -14,6 +14,7 @@ from jmlip.data.curation import curate as curate
 from jmlip.data.force_sign import ForceSign as ForceSign
 from jmlip.data.force_sign import check_force_sign as check_force_sign
 from jmlip.data.hashing import data_hash as data_hash
+from jmlip.data.hiding import Hidden as Hidden
 from jmlip.data.readers import iread as iread
 from jmlip.data.readers import read as read
 from jmlip.data.reference import is_isolated_atom as is_isolated_atom

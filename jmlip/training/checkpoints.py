@@ -83,7 +83,7 @@ def load_checkpoint(
             f"{place} must be a checkpoint of format {FORMAT}; start a new run in another place."
         )
     has_best, sizes = run.pop("has_best"), run.pop("sizes")
-    _require_same(run, json.loads(json.dumps(identity)))
+    require_same(run, json.loads(json.dumps(identity)))
     return Checkpoint(
         state=load_arrays(place / "state.safetensors", like=like, error=damaged),
         best=load_arrays(place / "best.safetensors", like=like.params, error=damaged)
@@ -109,7 +109,12 @@ def _numbered(run_dir: Path) -> list[Path]:
     return sorted(path for path in (run_dir / DIRECTORY).glob("*") if path.name.isdigit())
 
 
-def _require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that differs in more than its length.
+
+    Raises:
+        ConfigError: naming the first key that differs.
+    """
     before, after = dict(_flat(saved)), dict(_flat(now))
     for name in sorted({*before, *after} - FREE_TO_CHANGE):
         if before.get(name) != after.get(name):

@@ -79,8 +79,29 @@ def evaluate_set(
     if not structures:
         raise DataError("a data set to evaluate must have structures, found none.")
     predictions = potential.predict(structures, dtype=dtype, batch_size=batch_size)
+    return evaluate_predictions(predictions, structures, species=potential.species, align=align)
+
+
+def evaluate_predictions(
+    predictions: Sequence[Prediction],
+    structures: Sequence[Structure],
+    *,
+    species: tuple[int, ...],
+    align: Alignment = "none",
+) -> EvaluationResult:
+    """Compare predictions with the labels of the structures they are for.
+
+    Args:
+        predictions: in the order of the structures.
+        structures: any labels; those missing count nowhere.
+        species: atomic numbers among which an offset of the energies may be shared.
+        align: as in `evaluate_set`.
+
+    Raises:
+        DataError: no structure has a label.
+    """
     pairs = list(zip(structures, predictions, strict=True))
-    labels = {**_energies(pairs, potential.species, align), **_forces(pairs), **_stresses(pairs)}
+    labels = {**_energies(pairs, species, align), **_forces(pairs), **_stresses(pairs)}
     if not any(labels[name].size for name in ("energy", "forces", "stress")):
         raise DataError(
             "a data set to evaluate must have labels, found no energy, forces or stress in any "

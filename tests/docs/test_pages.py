@@ -15,6 +15,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from jmlip.cli.config import RunConfig
+from jmlip.cli.distill_config import DistillConfig
 from jmlip.cli.parser import parse
 from jmlip.core.config import from_dict
 from jmlip.data import Units, from_atoms, write
@@ -83,7 +84,8 @@ def test_python_runs(page, example, tmp_path, monkeypatch, capsys):
 @with_blocks("toml")
 def test_configurations_are_valid(page):
     for text in blocks(page, "toml"):
-        from_dict(RunConfig, tomllib.loads(text))
+        values = tomllib.loads(text)
+        from_dict(DistillConfig if "teacher" in values else RunConfig, values)
 
 
 @with_blocks("bash")

@@ -1,0 +1,152 @@
+"""Training the members of an ensemble one after the other, and comparing them on test sets."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jmlip.cli.config import FILE_FIELDS, RunConfig
+from jmlip.cli.sets import Sets
+from jmlip.cli.workflow import CONFIG, fit_config, run_directory
+from jmlip.core.checkpoint import read_json, write_json
+from jmlip.core.config import load_toml, to_dict
+from jmlip.core.errors import ConfigError, JmlipError
+from jmlip.core.structure import Structure
+from jmlip.data import data_hash
+from jmlip.factory import load_potential
+from jmlip.potentials.ensembles import combine, write_ensemble
+from jmlip.potentials.potential import Potential
+from jmlip.training.checkpoints import require_same
+from jmlip.training.evaluation import evaluate_predictions
+from jmlip.training.loop import POTENTIAL, SUMMARY
+from jmlip.training.metrics import root_mean_square
+
+PLAN, ENSEMBLE = "plan.json", "ensemble"
+
+
+def member_config(config: RunConfig, number: int) -> RunConfig:
+    """The configuration of one member: seed and split seed are larger by its number."""
+    data = dataclasses.replace(config.data, split_seed=config.data.split_seed + number)
+    training = dataclasses.replace(config.training, seed=config.training.seed + number)
+    return dataclasses.replace(config, data=data, training=training)
+
+
+def train_members(
+    config: RunConfig, run_dir: Path, sets: Sets, *, members: int, command: str
+) -> list[Potential]:
+    """Train the members that are not yet trained, and write the ensemble of all.
+
+    `run_dir` receives a run directory for each member, `member_0` ..., and `ensemble`.
+
+    Args:
+        config: of the first member; the others differ in seed and in the split of the data.
+        run_dir: what it holds already is used, if it belongs to the same configuration and data.
+        sets: the data, as the configuration of the first member splits them.
+        members: how many.
+        command: what goes into the provenance.
+
+    Raises:
+        ConfigError: there are too few members, or `run_dir` holds others.
+        DivergenceError: training left the finite numbers.
+        JmlipError: a member was stopped by the clock.
+    """
+    if members < 1:
+        raise ConfigError(f"an ensemble must have at least one member, found --members {members}.")
+    plan, potentials = _plan(config, sets), []
+    with run_directory(run_dir, resume=True):
+        if (run_dir / PLAN).exists():
+            require_same(read_json(run_dir / PLAN), plan)
+        for number in range(members):
+            place, own = run_dir / f"member_{number}", member_config(config, number)
+            if _has_ended(place, own):
+                print(f"member {number} of {members} is trained.", flush=True)
+            else:
+                print(f"member {number} of {members}:", flush=True)
+                fit_config(own, place, command=command, resume=True)
+            write_json(run_dir / PLAN, plan)
+            if not _has_ended(place, own):
+                raise JmlipError(
+                    f"all members must be trained to their end, and member {number} was stopped "
+                    "by training.max_minutes; go on with the same command and --resume."
+                )
+            potentials.append(load_potential(place / POTENTIAL))
+        write_ensemble(potentials, run_dir / ENSEMBLE)
+    return potentials
+
+
+def _plan(config: RunConfig, sets: Sets) -> dict[str, Any]:
+    """What all members of one ensemble share."""
+    values = to_dict(config)
+    for name in FILE_FIELDS:  # what stands in them counts, not where they are
+        values["data"].pop(name, None)
+    hashes = {"train": data_hash(sets.train), "validation": data_hash(sets.validation)}
+    return json.loads(json.dumps({**values, "data hash": hashes}))
+
+
+def _has_ended(place: Path, config: RunConfig) -> bool:
+    if not ((place / SUMMARY).exists() and (place / CONFIG).exists()):
+        return False
+    # all else that decides where it ends is compared with the plan
+    trained = load_toml(place / CONFIG)["training"]["max_epochs"]
+    stopped_by = read_json(place / SUMMARY)["stopped_by"]
+    return trained == config.training.max_epochs and stopped_by != "max_minutes"
+
+
+class Compared(NamedTuple):
+    """Errors of potentials and of the mean of some of them on one test set."""
+
+    errors: Mapping[str, Mapping[str, float]]  # by name
+    energy_spread: float  # root mean square over structures, meV
+    forces_spread: float  # root mean square over components, meV / angstrom
+
+
+def compare_tests(
+    members: Mapping[str, Potential],
+    tests: Mapping[str, Sequence[Structure]],
+    *,
+    dtype: Any,
+    others: Mapping[str, Potential] | None = None,
+) -> dict[str, Compared]:
+    """`compare_members` on each test set; sets without labels are left out."""
+    return {
+        name: compare_members(members, structures, dtype=dtype, others=others)
+        for name, structures in tests.items()
+        if any(s.energy is not None or s.forces is not None for s in structures)
+    }
+
+
+def compare_members(
+    members: Mapping[str, Potential],
+    structures: Sequence[Structure],
+    *,
+    dtype: Any,
+    others: Mapping[str, Potential] | None = None,
+) -> Compared:
+    """Errors of the members of an ensemble, of their mean, and of other potentials.
+
+    Args:
+        members: by name; they enter the mean and the spread.
+        structures: a test set.
+        dtype: precision.
+        others: further potentials by name; they come first.
+    """
+    named = {**(others or {}), **members}
+    said = {name: p.predict(structures, dtype=dtype) for name, p in named.items()}
+    combined = [combine(each) for each in zip(*(said[name] for name in members), strict=True)]
+    if len(members) > 1:
+        said = {f"mean of {len(members)}": [found.mean for found in combined], **said}
+    order = [*(others or {}), *(name for name in said if name not in (others or {}))]
+    species = next(iter(members.values())).species
+    energy = np.array([found.energy_spread for found in combined])
+    forces = np.concatenate([found.forces_spread for found in combined])
+    return Compared(
+        {
+            name: evaluate_predictions(said[name], structures, species=species).metrics
+            for name in order
+        },
+        root_mean_square(1000.0 * energy),
+        root_mean_square(1000.0 * forces),
+    )
