@@ -20,6 +20,8 @@ from jmlip.core.structure import Structure
 from jmlip.md.config import MDConfig
 from jmlip.md.simulate import simulate
 
+PARTS = ("averages", "forces", "speed")
+
 
 def run(
     text: str,
@@ -30,7 +32,7 @@ def run(
     distilled: Sequence[int],
     more: Callable[[Path, Course], Row] = lambda path, course: {},
 ) -> None:
-    """The command of a study: what is missing is run, tables are printed.
+    """The command of a study: what is missing of some PARTS, or all, is run; tables are printed.
 
     Args:
         text: its description.
@@ -45,43 +47,44 @@ def run(
     )
     parser.add_argument("--runs", type=Path, default=Path("runs") / folder.name)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--speed", action="store_true", help="speeds and slow forces only")
+    parser.add_argument("parts", nargs="*", choices=PARTS, default=list(PARTS), metavar="PART")
     options = parser.parse_args()
     use_compilation_cache()
     small, pair, conventional = (
         folder / "potentials" / f"{name}-seed{options.seed}"
         for name in ("small", "pair", "conventional")
     )
-    cases = [
-        Case("large alone", conventional),
-        Case("pair, one step", pair),
+    alone, one_step = Case("large alone", conventional), Case("pair, one step", pair)
+    with_two = [
         *(Case(f"pair, n = {n}", pair, n) for n in inner_steps),
         *(Case(f"small in large, n = {n}", conventional, n, small) for n in distilled),
     ]
     runs = options.runs / f"dynamics-seed{options.seed}"
     runs.mkdir(parents=True, exist_ok=True)
     start = _equilibrated(conventional, options.runs / "test.xyz", runs, course)
-    # the large part of a pair is no potential of its own: what it costs is the rest
-    found = speeds([*cases, Case("small alone", small)], start, course)
-    write_rows(folder / "speed.json", [found])
-    ratio = found["small alone"] / (found["pair, one step"] - found["small alone"])
-    print(_speed_table(found, ratio), f"\nc = {ratio:.3f}")
-    every_step = _every_step(conventional, start, runs, course)
-    print(slow_forces(jmlip.load_potential(pair), every_step, course.timestep_fs), flush=True)
-    if not options.speed:
-        rows = compare(cases, start, course, runs, more=more)
+    if "averages" in options.parts:
+        rows = compare([alone, *with_two], start, course, runs, more=more)
         write_rows(folder / "dynamics.json", rows)
-        print(table(rows))
+        print(table(rows), flush=True)
+    if "forces" in options.parts:
+        every_step = _every_step(conventional, start, runs, course)
+        print(slow_forces(jmlip.load_potential(pair), every_step, course.timestep_fs), flush=True)
+    if "speed" in options.parts:
+        found = speeds([alone, one_step, *with_two, Case("small alone", small)], start, course)
+        write_rows(folder / "speed.json", [found])
+        print(_speed_table(found))
 
 
-def _speed_table(found: dict[str, float], ratio: float) -> str:
+def _speed_table(found: dict[str, float]) -> str:
+    # the large part of a pair is no potential of its own: what it costs is the rest
+    ratio = found["small alone"] / (found["pair, one step"] - found["small alone"])
     lines = ["| run | \N{MICRO SIGN}s | speed-up | predicted |", "|---|---|---|---|"]
     for name, time in found.items():
         speed = found["large alone"] / time
         n = name.rpartition("n = ")[2] if name.startswith("pair, n") else None
         predicted = f"{1.0 / (ratio + 1.0 / int(n)):.2f}" if n else ""
         lines.append(f"| {name} | {time:.1f} | {speed:.2f} | {predicted} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"c = {ratio:.3f}"])
 
 
 def _equilibrated(potential: Path, frames: Path, folder: Path, course: Course) -> Structure:

@@ -23,6 +23,7 @@ from jmlip.data import write
 
 HERE = Path(__file__).parent
 HELD_OUT = 4  # every fourth frame is for the test
+KEPT = 4  # teachers of the first seed, and of every student whose potential is kept
 FURTHER = 100  # seeds of teachers and students of one seed of the study are this far from the next
 COLUMNS = {"energy MAE": 2, "energy RMSE": 2, "force MAE": 1, "force RMSE": 1}
 ERRORS = ("energy_mae_meV", "energy_rmse_meV", "forces_mae_meV_A", "forces_rmse_meV_A")
@@ -86,7 +87,8 @@ def train_teachers(run: Path, seed: int, options, sets: Mapping[str, Any]) -> li
         summary = json.loads((run / f"member_{k}" / "summary.json").read_text())
         # a row for each of all teachers, whatever the seed of the study
         note("teacher", FURTHER * seed + k, errors[f"member {k}"], places[-1], summary["minutes"])
-        keep(places[-1], f"teacher_{k}", seed)
+        if seed == 0 and k < KEPT:
+            keep(places[-1], f"teacher_{k}")
     return places
 
 
@@ -105,7 +107,8 @@ def train_student(
     note(name, seed, errors["student"], potential, minutes)
     if m > 1:
         note(mean_name(m), seed, errors[mean_name(m)], teachers[0], 0.0)
-    keep(potential, name.replace(", ", "-").replace(" ", "_"), seed)
+    if (m, weight) == (KEPT, 1.0):
+        keep(potential, f"student_{seed}")
 
 
 def command(verb: str, config: str, run: Path, sets: Mapping[str, Any], *more: str) -> None:
@@ -127,10 +130,9 @@ def note(name: str, seed: int, errors: Mapping[str, float], potential: Path, min
     record(HERE, row)
 
 
-def keep(potential: Path, name: str, seed: int) -> None:
-    """Copy a potential of the first seed into the folder of the study."""
-    if seed == 0:
-        shutil.copytree(potential, HERE / "potentials" / name, dirs_exist_ok=True)
+def keep(potential: Path, name: str) -> None:
+    """Copy a potential into the folder of the study."""
+    shutil.copytree(potential, HERE / "potentials" / name, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

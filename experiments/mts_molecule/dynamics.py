@@ -1,6 +1,8 @@
 """Dynamics of aspirin with the trained models: one time step against two, and the speed-up.
 
-python -m experiments.mts_molecule.dynamics            run what is missing, print the tables
+    python -m experiments.mts_molecule.dynamics [averages] [forces] [speed]
+
+runs what is missing and prints the tables.
 """
 
 from pathlib import Path

