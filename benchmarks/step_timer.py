@@ -28,12 +28,17 @@ MACE_RADIAL, NEQUIP_RADIAL, N_BESSEL = (64, 64, 64), (64, 64), 8
 def arguments() -> SimpleNamespace:
     """The command line; also binds this process to the first THREADS cores it may use."""
     path, kind, mode, batch, seconds, threads = sys.argv[1:]
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
-    os.environ["OMP_NUM_THREADS"] = threads
+    bind(int(threads))
     return SimpleNamespace(
         path=path, kind=kind, mode=mode, batch=int(batch), seconds=float(seconds),
         threads=int(threads), begin=time.perf_counter(),
     )  # fmt: skip
+
+
+def bind(threads: int) -> None:
+    """Keep this process on the first of the cores that it may use."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def frames(path: str) -> list[SimpleNamespace]:

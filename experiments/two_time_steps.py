@@ -141,6 +141,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "E_pot, meV/atom",
         "its spread, meV/atom",
         "drift, meV/atom/ps",
+        *(["D, 1e-9 m²/s"] if "diffusion" in rows[0] else []),
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
@@ -150,6 +151,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             _pm(row["energy_meV"], 2),
             _pm(row["spread_meV"], 2),
             _pm(row["drift_meV_ps"], 3),
+            *([_pm(row["diffusion"], 2)] if "diffusion" in row else []),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
