@@ -1,10 +1,11 @@
 """A training step on forces by each way of its gradient, in units of a step on energies alone.
 
-    python benchmarks/force_training.py [--kinds hipnn ani mace nequip allegro] [--seconds 10]
+    taskset -c 1 python benchmarks/force_training.py [--kinds hipnn ani mace nequip allegro] [--seconds 10]
 
 Models of size S, 16 molecules of acetylacetone that it makes itself, Adam, float32. The steps take
-turns, so that what else the machine does falls on all of them; medians. Memory is that of temporary
-arrays as the compiler plans it (`memory_analysis().temp_size_in_bytes`); seconds to compile, too.
+turns; medians of the time of the processor, which other programs on a shared core do not count in:
+pin it to one core. Memory is that of temporary arrays as the compiler plans it
+(`memory_analysis().temp_size_in_bytes`); the time of compiling includes that of tracing.
 """
 
 import argparse
@@ -43,6 +44,7 @@ class Way(NamedTuple):
     state: list[TrainState]  # one: a step takes over the memory of its state
     controls: Controls
     compile_s: float
+    memory_mb: float
     times: list[float]
 
 
@@ -88,31 +90,30 @@ def prepare(name: str, potential: Potential, batch: Batch) -> Way:
     )
     state = init_state(potential.params, optimizer)
     controls = Controls(np.float32(1e-4), np.ones(len(loss.terms), np.float32))
-    begin = time.perf_counter()
+    begin = time.process_time()
     compiled = step.lower(state, batch, controls).compile()  # type: ignore[attr-defined]
-    return Way(compiled, [state], controls, time.perf_counter() - begin, [])
+    compile_s = time.process_time() - begin
+    memory = compiled.memory_analysis().temp_size_in_bytes / 1e6
+    return Way(compiled, [state], controls, compile_s, memory, [])
 
 
 def compare(kind: str, seconds: float) -> dict[str, Way]:
     potential, batch = start(kind)
     ways = {name: prepare(name, potential, batch) for name in WAYS}
-    begin, rounds = time.perf_counter(), 0
-    while rounds < 6 or time.perf_counter() - begin < seconds:
+    begin, rounds = time.process_time(), 0
+    while rounds < 8 or time.process_time() - begin < seconds:
         for way in ways.values():
-            started = time.perf_counter()
+            started = time.process_time()
             way.state[0], report = way.step(way.state[0], batch, way.controls)
             jax.block_until_ready((way.state[0], report))
             if rounds:  # the first one warms up
-                way.times.append(time.perf_counter() - started)
+                way.times.append(time.process_time() - started)
         rounds += 1
     return ways
 
 
 def rows(kind: str, ways: dict[str, Way]) -> list[str]:
-    found = {
-        name: (1e3 * np.median(way.times), way.step.memory_analysis().temp_size_in_bytes / 1e6)
-        for name, way in ways.items()
-    }
+    found = {name: (1e3 * np.median(way.times), way.memory_mb) for name, way in ways.items()}
     time_1, memory_1 = found["energy only"]
     return [
         f"| {kind} | {name} | {ms:.1f} | {ms / time_1:.2f} | {mb:.1f} | {mb / memory_1:.2f} "

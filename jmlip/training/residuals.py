@@ -1,5 +1,6 @@
 """Prediction minus label for all a loss or a metric may look at, with masks of what counts."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -118,7 +119,7 @@ def compare(
         reference_energies: energy of an isolated atom of each species, eV.
     """
     graph, labels = batch
-    output, gradient = _sum(predictions)
+    output, gradient = functools.reduce(_add, predictions)
     with_gradient = gradient is not None
     if gradient is None:
         energy = sum_over_atoms(graph, output.energy)
@@ -126,6 +127,7 @@ def compare(
     else:
         energy, forces, _, stress, _ = from_pair_gradient(graph, output, gradient)
         forces, stress = forces - labels.forces, stress - labels.stress
+    parts = _compare_parts(*predictions, batch=batch) if len(predictions) > 1 else {}
     real, real_atom = graph.globals.mask, graph.nodes.mask
     energy_error = energy - labels.energy
     energy_mask = labels.energy_mask & real
@@ -142,20 +144,20 @@ def compare(
         atomic_energies_mask=labels.atomic_energies_mask & real_atom,
         hierarchy=non_hierarchicality(graph, output.terms, reference_energies),
         hierarchy_mask=real,
-        **(_compare_parts(*predictions, batch) if len(predictions) > 1 else {}),
+        **parts,
     )
 
 
-def _sum(predictions: Sequence[Prediction]) -> Prediction:
-    outputs, gradients = zip(*predictions, strict=True)
-    first = outputs[0]
-    energy = sum((each.energy for each in outputs[1:]), start=first.energy)
-    terms = jnp.concatenate([each.terms for each in outputs], axis=1)
-    gradient = None if gradients[0] is None else sum(gradients[1:], start=gradients[0])
-    return Prediction(AtomicOutput(energy, terms, first.features), gradient)
+def _add(left: Prediction, right: Prediction) -> Prediction:
+    energy = left.output.energy + right.output.energy
+    terms = jnp.concatenate([left.output.terms, right.output.terms], axis=1)
+    output = AtomicOutput(energy, terms, left.output.features)
+    if left.gradient is None or right.gradient is None:
+        return Prediction(output, None)
+    return Prediction(output, left.gradient + right.gradient)
 
 
-def _compare_parts(small: Prediction, slow: Prediction, batch: Batch) -> dict[str, Array]:
+def _compare_parts(small: Prediction, slow: Prediction, *, batch: Batch) -> dict[str, Array]:
     graph, labels = batch
     compared: dict[str, Array] = {
         "small_energy": sum_over_atoms(graph, small.output.energy) - labels.energy,
@@ -163,7 +165,8 @@ def _compare_parts(small: Prediction, slow: Prediction, batch: Batch) -> dict[st
     }
     if small.gradient is None or slow.gradient is None:
         return compared
-    small_forces, slow_forces = (from_pair_gradient(graph, *part).forces for part in (small, slow))
+    small_forces = from_pair_gradient(graph, small.output, small.gradient).forces
+    slow_forces = from_pair_gradient(graph, slow.output, slow.gradient).forces
     return compared | {
         "small_forces": small_forces - labels.forces,
         "small_forces_mask": labels.forces_mask & graph.nodes.mask,

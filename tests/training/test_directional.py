@@ -27,7 +27,13 @@ WAYS = ("double_backward", "jvp", "finite_difference")
 SPECIES, CUTOFF, REFERENCES = (1, 6, 8), 3.5, (-1.0, 2.0, 1.0)
 SMALL = {"n_channels": 2, "mean_neighbors": 4.0}
 MODELS = {
-    "hipnn": {"n_features": 4, "n_sensitivities": 4, "n_onsite": 1, "r_high": 3.0, "max_rank": 1},
+    "hipnn": {
+        "n_features": 4,
+        "n_sensitivities": 4,
+        "n_onsite": 0,
+        "r_high": 3.0,
+        "n_interactions": 1,
+    },
     "ani": {"hidden": [6], "radial_shifts": 4, "angular_sections": 2, "angular_shifts": 2}
     | {"angular_cutoff": 3.0},
     "mace": SMALL | {"n_layers": 1, "radial_hidden": [4], "harmonics": 1},
@@ -134,10 +140,15 @@ def two_terms_params(dtype):
 PENALTIES = {name: PenaltyConfig(weight=0.3) for name in ("hierarchy", "slow_forces", "l2")}
 
 
-@pytest.mark.parametrize("kind", ["mse", "mae", "rmse+mae", "huber"])
-def test_ways_agree_for_every_loss(kind, x64):
-    term = TermConfig(kind=kind, delta=0.4 if kind == "huber" else None)
-    loss = LossConfig(**dict.fromkeys(LABELS, term), **PENALTIES)
+KINDS = ("mse", "mae", "rmse+mae", "huber")
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_ways_agree_for_every_loss(first, x64):
+    """Each label with two kinds of averages; forces and stress, one after the other, with all."""
+    kinds = [KINDS[(first + n) % 4] for n in range(len(LABELS))]
+    terms = [TermConfig(kind=kind, delta=0.4 if kind == "huber" else None) for kind in kinds]
+    loss = LossConfig(**dict(zip(LABELS, terms, strict=True)), **PENALTIES)
     params, batch = two_terms_params(np.float64), make_batch(np.float64)
     double, forward, difference = gradients(two_terms, params, batch, loss)
     assert np.all(double[1] > 0.0)
@@ -149,12 +160,10 @@ def test_ways_agree_for_every_loss(kind, x64):
 def test_differences_are_of_second_order(x64):
     loss = LossConfig(energy=TermConfig(), forces=TermConfig(), stress=TermConfig())
     params, batch = two_terms_params(np.float64), make_batch(np.float64)
-    ((_, _, exact),) = gradients(two_terms, params, batch, loss, ways=WAYS[:1])
-    errors = [
-        relative(gradients(two_terms, params, batch, loss, ways=WAYS[2:], eps=eps)[0][2], exact)
-        for eps in (2e-2, 1e-2, 5e-3)
-    ]
-    np.testing.assert_allclose(np.log2(np.divide(errors[:-1], errors[1:])), 2.0, atol=0.1)
+    double, coarse = gradients(two_terms, params, batch, loss, ways=WAYS[::2], eps=2e-2)
+    ((_, _, fine),) = gradients(two_terms, params, batch, loss, ways=WAYS[2:], eps=1e-2)
+    order = np.log2(relative(coarse[2], double[2]) / relative(fine, double[2]))
+    np.testing.assert_allclose(order, 2.0, atol=0.1)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -185,7 +194,7 @@ def test_where_all_forces_are_right_only_energies_are_left(way):
 def test_a_fit_up_to_rounding_adds_no_noise():
     """The direction is rounding itself there; it must not be magnified."""
     params, batch = two_terms_params(np.float32), make_batch()
-    forces = evaluate(two_terms, params, batch.graph).forces
+    forces = jax.jit(lambda graph: evaluate(two_terms, params, graph).forces)(batch.graph)
     exact = batch.graph.nodes.graph[:, None] == 0  # methanol; the crystal keeps its error
     batch = with_labels(batch, forces=jnp.where(exact, forces, batch.labels.forces))
     loss = LossConfig(forces=TermConfig())
@@ -199,13 +208,13 @@ def test_every_way_has_the_same_learning_curve(untrained, clusters, tmp_path):
         values = {
             "loss": {"energy": {}, "forces": {}},
             "optimizer": {"name": "adam", "learning_rate": 0.01, "warmup_steps": 0},
-            "training": {"batch_size": 8, "max_epochs": 6, "force_gradient": way},
+            "training": {"batch_size": 8, "max_epochs": 4, "force_gradient": way},
         }
         config = from_dict(TrainingConfig, values)
         fit(untrained, clusters[:32], clusters[32:], config, tmp_path / way, progress=False)
         with (tmp_path / way / "metrics.csv").open(newline="") as file:
             curves.append([float(row["train_loss"]) for row in csv.DictReader(file)])
-    assert curves[0][-1] < 0.5 * curves[0][0]
+    assert curves[0][-1] < 0.7 * curves[0][0]
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
     np.testing.assert_allclose(curves[2], curves[0], rtol=1e-3)
 
