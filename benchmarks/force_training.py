@@ -1,6 +1,6 @@
 """A training step on forces by each way of its gradient, in units of a step on energies alone.
 
-    taskset -c 1 python benchmarks/force_training.py [--kinds hipnn ani mace nequip allegro] [--seconds 10]
+    taskset -c 1 python benchmarks/force_training.py [--kinds hipnn mace ...] [--seconds 10]
 
 Models of size S, 16 molecules of acetylacetone that it makes itself, Adam, float32. The steps take
 turns; medians of the time of the processor, which other programs on a shared core do not count in:
