@@ -55,7 +55,26 @@ def energies(apply_fn: ApplyFn, params: Params, graph: AtomGraph) -> PerGraph:
 
 def evaluate(apply_fn: ApplyFn, params: Params, graph: AtomGraph) -> Evaluation:
     """Energy, forces and stress of each graph by one reverse pass through the model."""
-    pair_force, output = _pair_forces(apply_fn, params, graph)
+    return from_pair_gradient(graph, *pair_gradient(apply_fn, params, graph))
+
+
+def pair_gradient(
+    apply_fn: ApplyFn, params: Params, graph: AtomGraph
+) -> tuple[AtomicOutput, PairVectors]:
+    """What the model returns, and g = dE/dr of every slot; in padding g means nothing."""
+    graph = _checked(params, graph)
+
+    def total(vector: PairVectors) -> tuple[Float[Array, ""], AtomicOutput]:
+        output = apply_fn(params, with_vectors(graph, vector))
+        return jnp.sum(jnp.where(graph.nodes.mask, output.energy, 0.0)), output
+
+    gradient, output = jax.grad(total, has_aux=True)(graph.edges.vector)
+    return output, gradient
+
+
+def from_pair_gradient(graph: AtomGraph, output: AtomicOutput, gradient: PairVectors) -> Evaluation:
+    """Sums over pairs and atoms: the last step of `evaluate`, linear in what it is given."""
+    pair_force = _pair_forces(graph, gradient)
     virial = sum_over_atoms(graph, _atomic_virials(graph, pair_force))
     volume = graph.globals.volume[:, None, None]
     return Evaluation(
@@ -71,8 +90,8 @@ def atomic_virials(
     apply_fn: ApplyFn, params: Params, graph: AtomGraph
 ) -> Float[Array, "atoms 3 3"]:
     """W_i: each pair's share of dE/d(strain), half to either atom; the sum is the virial, eV."""
-    pair_force, _ = _pair_forces(apply_fn, params, graph)
-    return _atomic_virials(graph, pair_force)
+    _, gradient = pair_gradient(apply_fn, params, graph)
+    return _atomic_virials(graph, _pair_forces(graph, gradient))
 
 
 def hessian_vector_product(
@@ -95,8 +114,8 @@ def hessian_vector_product(
     displacement = from_senders(graph, received) - received
 
     def forces(vector: PairVectors) -> AtomVectors:
-        pair_force, _ = _pair_forces(apply_fn, params, _with_vectors(graph, vector))
-        return sum_over_neighbors(graph, pair_force)
+        _, gradient = pair_gradient(apply_fn, params, with_vectors(graph, vector))
+        return sum_over_neighbors(graph, _pair_forces(graph, gradient))
 
     _, change = jax.jvp(forces, (graph.edges.vector,), (displacement,))
     return -change
@@ -113,18 +132,14 @@ def hessian(apply_fn: ApplyFn, params: Params, graph: AtomGraph) -> Float[Array,
     return jax.vmap(product)(basis).reshape(n_atoms, 3, n_atoms, 3)
 
 
-def _pair_forces(
-    apply_fn: ApplyFn, params: Params, graph: AtomGraph
-) -> tuple[PairVectors, AtomicOutput]:
-    graph = _checked(params, graph)
+def with_vectors(graph: AtomGraph, vector: PairVectors) -> AtomGraph:
+    """The same graph with other pair vectors."""
+    return graph._replace(edges=graph.edges._replace(vector=vector))
 
-    def total(vector: PairVectors) -> tuple[Float[Array, ""], AtomicOutput]:
-        output = apply_fn(params, _with_vectors(graph, vector))
-        return jnp.sum(jnp.where(graph.nodes.mask, output.energy, 0.0)), output
 
-    gradient, output = jax.grad(total, has_aux=True)(graph.edges.vector)
+def _pair_forces(graph: AtomGraph, gradient: PairVectors) -> PairVectors:
     # padding slots are their own reverse, so what stands in them cancels
-    return gradient - from_senders(graph, gradient), output
+    return gradient - from_senders(graph, gradient)
 
 
 def _checked(params: Params, graph: AtomGraph) -> AtomGraph:
@@ -145,7 +160,3 @@ def _atomic_virials(graph: AtomGraph, pair_force: PairVectors) -> Float[Array, "
     outer = graph.edges.vector[:, :, None] * pair_force[:, None, :]
     virial = sum_over_neighbors(graph, outer)
     return 0.25 * (virial + virial.swapaxes(-1, -2))
-
-
-def _with_vectors(graph: AtomGraph, vector: PairVectors) -> AtomGraph:
-    return graph._replace(edges=graph.edges._replace(vector=vector))

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jmlip.core.errors import ConfigError
+from jmlip.training.directional import ForceGradient, check_force_gradient
 from jmlip.training.losses import LossConfig
 from jmlip.training.optimizers import OptimizerConfig
 
@@ -29,6 +30,11 @@ class LoopConfig:
             diagnosis.
         seed: order of the data.
         dtype: precision of all arithmetic.
+        force_gradient: how the gradient of a loss on forces or stress is found: the derivative of a
+            derivative, by reverse mode ("double_backward") or forward mode ("jvp"), or differences
+            of energies; see "How forces are trained".
+        force_gradient_eps: root mean square of what is added to a component of a pair vector, in
+            angstrom; 1e-3 unless given; "finite_difference" only.
 
     Raises:
         ConfigError: a value is out of range.
@@ -46,6 +52,8 @@ class LoopConfig:
     max_skipped: int = 10
     seed: int = 0
     dtype: Literal["float32", "float64"] = "float32"
+    force_gradient: ForceGradient = "double_backward"
+    force_gradient_eps: float | None = None
 
     def __post_init__(self):
         for name in ("batch_size", "max_epochs", "validate_every", "patience", "max_skipped"):
@@ -85,3 +93,6 @@ class TrainingConfig:
                 "training.max_batch_size has no meaning with optimizer.schedule = "
                 f"{self.optimizer.schedule!r}; remove it, or choose schedule = 'plateau'."
             )
+        check_force_gradient(
+            self.loss, self.training.force_gradient, self.training.force_gradient_eps
+        )

@@ -154,11 +154,15 @@ def _make_trainer(
         ema_decay=config.training.ema_decay,
         max_skipped=config.training.max_skipped,
         compilations=compilations,
+        force_gradient=config.training.force_gradient,
+        force_gradient_eps=config.training.force_gradient_eps,
     )
+    labels = ("forces", "stress")
     compare = make_validation_step(
         apply_fn,
         reference_energies=references,
-        with_gradient=any(has_label(s, t) for s in validation for t in ("forces", "stress")),
+        with_gradient=config.loss.needs_gradient
+        or any(has_label(s, t) for s in validation for t in labels),
         with_parts=config.loss.needs_parts,
         compilations=compilations,
     )

@@ -45,6 +45,8 @@ LABELS = {
 """Terms that compare with a label, and which; `hierarchy`, `slow_forces` and `l2` need none."""
 PAIR_TERMS = ("small_energy", "small_forces", "slow_forces")
 """Terms that only a pair of models has."""
+GRADIENT_TERMS = ("forces", "stress", "small_forces", "slow_forces")
+"""Terms that a derivative of the energy enters."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ class LossConfig:
     @property
     def needs_gradient(self) -> bool:
         """Whether forces or stress enter."""
-        return self.forces is not None or self.stress is not None
+        return any(name in GRADIENT_TERMS for name in self.terms)
 
     @property
     def needs_parts(self) -> bool:

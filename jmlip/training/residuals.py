@@ -1,8 +1,9 @@
 """Prediction minus label for all a loss or a metric may look at, with masks of what counts."""
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,6 +12,7 @@ from jmlip.core.types import (
     AtomVectors,
     GraphMask,
     GraphTensors,
+    PairVectors,
     Params,
     PerAtom,
     PerGraph,
@@ -18,7 +20,7 @@ from jmlip.core.types import (
 from jmlip.graphs.graph import AtomGraph, Batch, sum_over_atoms
 from jmlip.graphs.output import AtomicOutput
 from jmlip.ops import safe
-from jmlip.potentials.evaluate import ApplyFn, Evaluation, evaluate
+from jmlip.potentials.evaluate import ApplyFn, from_pair_gradient, pair_gradient
 
 
 class Residuals(NamedTuple):
@@ -36,12 +38,20 @@ class Residuals(NamedTuple):
     atomic_energies_mask: AtomMask
     hierarchy: PerGraph  # non-hierarchicality itself: it has no label
     hierarchy_mask: GraphMask
-    small_energy: PerGraph | None = None  # eV, of the first term alone; None unless asked for
+    # of the first term alone, and of all others; None unless asked for
+    small_energy: PerGraph | None = None  # eV
     small_energy_mask: GraphMask | None = None
     small_forces: AtomVectors | None = None
     small_forces_mask: AtomMask | None = None
-    slow_forces: AtomVectors | None = None  # squares of components, of all other terms: no label
+    slow_forces: AtomVectors | None = None  # squares of components: no label
     slow_forces_mask: AtomMask | None = None
+
+
+class Prediction(NamedTuple):
+    """What a model, or a part of one, says: all that a comparison needs to know of it."""
+
+    output: AtomicOutput  # without features
+    gradient: PairVectors | None  # dE/dr of every slot, eV / angstrom; None unless asked for
 
 
 def residuals(
@@ -64,20 +74,60 @@ def residuals(
             and count nowhere.
         with_parts: whether the first term of a pair is compared by itself, too.
     """
+    predictions = [
+        predict(part, params, batch.graph, with_gradient=with_gradient)
+        for part in compared_parts(apply_fn, with_parts=with_parts)
+    ]
+    return compare(predictions, batch, reference_energies=reference_energies)
+
+
+def compared_parts(apply_fn: ApplyFn, *, with_parts: bool) -> list[ApplyFn]:
+    """What is compared by itself: the model, or its first term and the sum of the others.
+
+    What a part does not use is not computed. Features are left out.
+    """
+
+    def only(part: slice) -> ApplyFn:
+        def apply_part(params, graph):
+            output = apply_fn(params, graph)
+            terms = output.terms[:, part]
+            energy = terms.sum(axis=1) if with_parts else output.energy
+            return AtomicOutput(energy, terms, output.features[:, :0])
+
+        return apply_part
+
+    return [only(slice(0, 1)), only(slice(1, None))] if with_parts else [only(slice(None))]
+
+
+def predict(
+    apply_fn: ApplyFn, params: Params, graph: AtomGraph, *, with_gradient: bool
+) -> Prediction:
+    """Evaluate one of `compared_parts`."""
+    if with_gradient:
+        return Prediction(*pair_gradient(apply_fn, params, graph))
+    return Prediction(apply_fn(params, graph), None)
+
+
+def compare(
+    predictions: Sequence[Prediction], batch: Batch, *, reference_energies: tuple[float, ...]
+) -> Residuals:
+    """The comparison alone: a function of what the parts of a model say, not of parameters.
+
+    Args:
+        predictions: of each of `compared_parts`, all with gradients or all without.
+        batch: padded graph and labels.
+        reference_energies: energy of an isolated atom of each species, eV.
+    """
     graph, labels = batch
-    parts = {}
-    if with_parts:
-        small, slow = _evaluate_parts(apply_fn, params, graph)
-        energy, forces, _, stress, output = _sum(small, slow)
-        forces, stress = forces - labels.forces, stress - labels.stress
-        parts = _compare_parts(small, slow, batch)
-    elif with_gradient:
-        energy, forces, _, stress, output = evaluate(apply_fn, params, graph)
-        forces, stress = forces - labels.forces, stress - labels.stress
-    else:
-        output = apply_fn(params, graph)
+    output, gradient = functools.reduce(_add, predictions)
+    with_gradient = gradient is not None
+    if gradient is None:
         energy = sum_over_atoms(graph, output.energy)
         forces, stress = jnp.zeros_like(labels.forces), jnp.zeros_like(labels.stress)
+    else:
+        energy, forces, _, stress, _ = from_pair_gradient(graph, output, gradient)
+        forces, stress = forces - labels.forces, stress - labels.stress
+    parts = _compare_parts(*predictions, batch=batch) if len(predictions) > 1 else {}
     real, real_atom = graph.globals.mask, graph.nodes.mask
     energy_error = energy - labels.energy
     energy_mask = labels.energy_mask & real
@@ -98,42 +148,29 @@ def residuals(
     )
 
 
-def _evaluate_parts(
-    apply_fn: ApplyFn, params: Params, graph: AtomGraph
-) -> tuple[Evaluation, Evaluation]:
-    """The first term by itself, and the sum of the others; what neither uses is not computed."""
-
-    def only(part: slice) -> ApplyFn:
-        def apply_part(params, graph):
-            output = apply_fn(params, graph)
-            terms = output.terms[:, part]
-            return AtomicOutput(terms.sum(axis=1), terms, output.features[:, :0])
-
-        return apply_part
-
-    first, others = slice(0, 1), slice(1, None)
-    return evaluate(only(first), params, graph), evaluate(only(others), params, graph)
+def _add(left: Prediction, right: Prediction) -> Prediction:
+    energy = left.output.energy + right.output.energy
+    terms = jnp.concatenate([left.output.terms, right.output.terms], axis=1)
+    output = AtomicOutput(energy, terms, left.output.features)
+    if left.gradient is None or right.gradient is None:
+        return Prediction(output, None)
+    return Prediction(output, left.gradient + right.gradient)
 
 
-def _sum(small: Evaluation, slow: Evaluation) -> Evaluation:
-    terms = jnp.concatenate([small.output.terms, slow.output.terms], axis=1)
-    output = AtomicOutput(terms.sum(axis=1), terms, small.output.features)
-    total = jax.tree.map(
-        jnp.add,
-        small._replace(output=None),
-        slow._replace(output=None),  # type: ignore[arg-type]
-    )
-    return total._replace(output=output)
-
-
-def _compare_parts(small: Evaluation, slow: Evaluation, batch: Batch) -> dict[str, Array]:
+def _compare_parts(small: Prediction, slow: Prediction, *, batch: Batch) -> dict[str, Array]:
     graph, labels = batch
-    return {
-        "small_energy": small.energy - labels.energy,
+    compared: dict[str, Array] = {
+        "small_energy": sum_over_atoms(graph, small.output.energy) - labels.energy,
         "small_energy_mask": labels.energy_mask & graph.globals.mask,
-        "small_forces": small.forces - labels.forces,
+    }
+    if small.gradient is None or slow.gradient is None:
+        return compared
+    small_forces = from_pair_gradient(graph, small.output, small.gradient).forces
+    slow_forces = from_pair_gradient(graph, slow.output, slow.gradient).forces
+    return compared | {
+        "small_forces": small_forces - labels.forces,
         "small_forces_mask": labels.forces_mask & graph.nodes.mask,
-        "slow_forces": slow.forces**2,
+        "slow_forces": slow_forces**2,
         "slow_forces_mask": graph.nodes.mask,
     }
 

@@ -16,7 +16,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from jmlip.core.types import Params, PyTree
 from jmlip.graphs.graph import Batch
 from jmlip.potentials.evaluate import ApplyFn
-from jmlip.training.losses import LossConfig, term_values
+from jmlip.training.directional import ForceGradient, make_loss_gradient
+from jmlip.training.losses import LossConfig
 from jmlip.training.residuals import Residuals, residuals
 
 
@@ -83,6 +84,8 @@ def make_step(
     ema_decay: float,
     max_skipped: int,
     compilations: Compilations,
+    force_gradient: ForceGradient = "double_backward",
+    force_gradient_eps: float | None = None,
 ) -> Step:
     """The compiled training step; it takes over the memory of the state it is given.
 
@@ -97,23 +100,19 @@ def make_step(
         ema_decay: decay of the average; 0: the parameters themselves.
         max_skipped: steps skipped in a row after which nothing changes any more.
         compilations: counter of compilations.
+        force_gradient: how the gradient of a loss on forces is found; `jmlip.training.directional`.
+        force_gradient_eps: see there.
     """
-
-    def loss_fn(params, batch, weights):
-        compared = residuals(
-            apply_fn,
-            params,
-            batch,
-            reference_energies=reference_energies,
-            with_gradient=loss.needs_gradient,
-            with_parts=loss.needs_parts,
-        )
-        terms = term_values(loss, params, compared)
-        return jnp.vdot(weights, terms), terms
+    loss_gradient = make_loss_gradient(
+        apply_fn,
+        loss,
+        reference_energies=reference_energies,
+        force_gradient=force_gradient,
+        force_gradient_eps=force_gradient_eps,
+    )
 
     def step(state, batch, controls):
-        gradient_of_loss = jax.value_and_grad(loss_fn, has_aux=True)
-        (value, terms), gradient = gradient_of_loss(state.params, batch, controls.weights)
+        value, terms, gradient = loss_gradient(state.params, batch, controls.weights)
         norm = jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         moved = _move(state, gradient, optimizer, controls.learning_rate, ema_decay)

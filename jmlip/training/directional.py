@@ -1,0 +1,194 @@
+"""The gradient of a loss on forces: three ways, two of which follow one direction.
+
+A loss sees a model only through the energies e(theta, r) of its atoms, term by term, and through
+g = dE/dr, where E is the sum of e and r are pair vectors. With the derivatives c = dL/de and
+u = dL/dg of the loss, constants from here on,
+
+    dL/dtheta = d/dtheta [ c . e(theta, r) + u . d/dr E(theta, r) ]
+              = dG/dt at t = 0,    G(t) = d/dtheta [ (1 + t c) . e(theta, r + t u) ].
+
+So after one evaluation of energies and forces, what is left is the change of an ordinary gradient
+of energies when pair vectors move along u and the weights of atoms along c. This holds for every
+loss, for stress (u then has a strain in it), and for each part of a pair of models by itself. The
+direction obeys u[reverse] = -u, as displacements of atoms do, and is 0 in padding.
+
+    "double_backward"    reverse mode over the reverse mode that gives forces; no direction;
+    "jvp"                forward mode over G: exact, too;
+    "finite_difference"  [G(eta) - G(-eta)] / (2 eta): only first derivatives of the model.
+
+Differences. Configuration k has its own eta_k = eps / rms(u_k), the root mean square over the
+components of its real pair slots: eps is a length, whatever the units of the loss. Where u_k = 0,
+nothing moves and nothing is added. The error is O(eps^2), and of the order of (1e-7 angstrom) / eps
+from rounding in single precision.
+
+The list of pairs is that of r. A pair just outside of the cutoff that a displacement would bring in
+is not seen, and rightly: to the gradient at r it contributes exactly 0. For a pair just inside that
+a displacement takes out, the difference is wrong by O(eps) where the second derivative of the
+energy jumps at the cutoff; a part O(eps) of all pairs is so near: O(eps^2) together.
+
+References: Smith, Lubbers, Thompson, Barros, arXiv:2006.05475 (2020), for squared errors of forces.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jmlip.core.errors import ConfigError
+from jmlip.core.types import PairVectors, Params, PerAtom, PerGraph
+from jmlip.graphs.graph import AtomGraph, Batch, n_slots, sum_over_atoms, sum_over_neighbors
+from jmlip.graphs.output import AtomicOutput
+from jmlip.ops import safe
+from jmlip.potentials.evaluate import ApplyFn, with_vectors
+from jmlip.training.losses import LossConfig, term_values
+from jmlip.training.residuals import Prediction, compare, compared_parts, predict
+
+ForceGradient = Literal["double_backward", "jvp", "finite_difference"]
+EPS = 1.0e-3
+"""Angstrom; single precision is at its best from 3e-4 to 3e-3."""
+
+Weights = Float[Array, " terms"]
+LossGradient = Callable[[Params, Batch, Weights], tuple[Float[Array, ""], Weights, Params]]
+"""`(params, batch, weights) -> (loss, its terms without weights, gradient in the parameters)`."""
+
+
+def make_loss_gradient(
+    apply_fn: ApplyFn,
+    loss: LossConfig,
+    *,
+    reference_energies: tuple[float, ...],
+    force_gradient: ForceGradient = "double_backward",
+    force_gradient_eps: float | None = None,
+) -> LossGradient:
+    """The loss of a batch and its gradient; loss and terms do not depend on the way.
+
+    Args:
+        apply_fn: the model.
+        loss: the terms; their weights come with each batch.
+        reference_energies: energy of an isolated atom of each species, eV.
+        force_gradient: the way, see the module.
+        force_gradient_eps: root mean square change of a component of a pair vector, angstrom; 1e-3
+            unless given; "finite_difference" only.
+
+    Raises:
+        ConfigError: the choices contradict each other.
+    """
+    check_force_gradient(loss, force_gradient, force_gradient_eps)
+    parts = compared_parts(apply_fn, with_parts=loss.needs_parts)
+
+    def predict_parts(params: Params, batch: Batch) -> list[Prediction]:
+        with_gradient = loss.needs_gradient
+        return [predict(part, params, batch.graph, with_gradient=with_gradient) for part in parts]
+
+    def value(predictions: Sequence[Prediction], params: Params, batch: Batch, weights: Weights):
+        compared = compare(predictions, batch, reference_energies=reference_energies)
+        terms = term_values(loss, params, compared)
+        return jnp.vdot(weights, terms), terms
+
+    def by_reverse_mode(params: Params, batch: Batch, weights: Weights):
+        whole = lambda params: value(predict_parts(params, batch), params, batch, weights)
+        (total, terms), gradient = jax.value_and_grad(whole, has_aux=True)(params)
+        return total, terms, gradient
+
+    def by_direction(params: Params, batch: Batch, weights: Weights):
+        # the loss sees parameters through predictions, and by itself in the penalty on weights
+        both = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
+        (total, terms), (directions, gradient) = both(
+            predict_parts(params, batch), params, batch, weights
+        )
+        for part, (c, u) in zip(parts, directions, strict=True):
+            change = change_along(part, params, batch.graph, c, u)
+            gradient = jax.tree.map(jnp.add, gradient, change)
+        return total, terms, gradient
+
+    eps = EPS if force_gradient_eps is None else force_gradient_eps
+    difference = functools.partial(_difference, eps=eps)
+    change_along: Any = {"jvp": _derivative, "finite_difference": difference}.get(force_gradient)
+    return by_reverse_mode if force_gradient == "double_backward" else by_direction
+
+
+def check_force_gradient(
+    loss: LossConfig, force_gradient: ForceGradient, force_gradient_eps: float | None
+) -> None:
+    """Refuse what has no meaning.
+
+    Raises:
+        ConfigError: a way without a loss on forces or stress, or a displacement that is not
+            positive or belongs to no differences.
+    """
+    if force_gradient != "double_backward" and not loss.needs_gradient:
+        raise ConfigError(
+            f"training.force_gradient = {force_gradient!r} needs a loss on forces or stress, found "
+            f"{', '.join(loss.terms)}; remove it, or add such a term."
+        )
+    if force_gradient_eps is None:
+        return
+    if force_gradient != "finite_difference":
+        raise ConfigError(
+            "training.force_gradient_eps has no meaning with training.force_gradient = "
+            f"{force_gradient!r}; remove it, or choose 'finite_difference'."
+        )
+    if not force_gradient_eps > 0.0:
+        raise ConfigError(
+            f"training.force_gradient_eps must be positive, found {force_gradient_eps}."
+        )
+
+
+def _derivative(
+    apply_fn: ApplyFn, params: Params, graph: AtomGraph, c: AtomicOutput, u: PairVectors
+) -> Params:
+    """dG/dt by forward mode."""
+    gradient = functools.partial(_gradient, apply_fn, params, graph)
+    at_rest = _of_energy(graph.nodes.mask.astype(u.dtype), c)
+    _, change = jax.jvp(gradient, (graph.edges.vector, at_rest), (u, c))
+    return change
+
+
+def _difference(
+    apply_fn: ApplyFn,
+    params: Params,
+    graph: AtomGraph,
+    c: AtomicOutput,
+    u: PairVectors,
+    *,
+    eps: float,
+) -> Params:
+    """[G(eta) - G(-eta)] / (2 eta), with 1 / (2 eta) in the weights: each atom has that of its own.
+
+    In a loop, not side by side: the second half uses the memory of the first and its program.
+    """
+    size = _root_mean_square(graph, u)[graph.nodes.graph]
+    step = eps * safe.divide(u, jnp.repeat(size, n_slots(graph))[:, None])
+    inverse = _of_energy(jnp.where(graph.nodes.mask, size, 0.0) / (2.0 * eps), c)
+
+    def add_side(total: Params, sign: Float[Array, ""]) -> tuple[Params, None]:
+        weights = jax.tree.map(lambda inverse, c: sign * inverse + 0.5 * c, inverse, c)
+        side = _gradient(apply_fn, params, graph, graph.edges.vector + sign * step, weights)
+        return jax.tree.map(jnp.add, total, side), None
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    change, _ = jax.lax.scan(add_side, zeros, jnp.array([1.0, -1.0], u.dtype))
+    return change
+
+
+def _gradient(
+    apply_fn: ApplyFn, params: Params, graph: AtomGraph, vector: PairVectors, weights: AtomicOutput
+) -> Params:
+    """Gradient of the weighted sum of all outputs, at pair vectors of its own."""
+    _, pull_back = jax.vjp(lambda params: apply_fn(params, with_vectors(graph, vector)), params)
+    (gradient,) = pull_back(weights)
+    return gradient
+
+
+def _of_energy(energy: PerAtom, like: AtomicOutput) -> AtomicOutput:
+    return jax.tree.map(jnp.zeros_like, like)._replace(energy=energy)
+
+
+def _root_mean_square(graph: AtomGraph, u: PairVectors) -> PerGraph:
+    """Over the components of the real slots of each configuration."""
+    over_slots = lambda values: sum_over_atoms(graph, sum_over_neighbors(graph, values))
+    squares = over_slots(jnp.sum(u * u, axis=-1))
+    return safe.sqrt(safe.divide(squares, 3.0 * over_slots(graph.edges.mask.astype(u.dtype))))
