@@ -8,7 +8,7 @@ evaluate it less often (`jmlip.md`). Each part sees pairs within its own cutoff.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +20,7 @@ from jmlip.graphs.graph import AtomGraph
 from jmlip.graphs.output import AtomicOutput
 
 PARTS = ("small", "large")
+PartFn = Callable[[Any, AtomGraph], AtomicOutput]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,15 @@ class Pair(nn.Module):
     config: PairConfig
     small: nn.Module
     large: nn.Module
+
+    def part_functions(self) -> tuple[PartFn, PartFn]:
+        """`apply_fn(params, graph)` of either part, from the parameters of both."""
+
+        def of(name: str) -> PartFn:
+            part = getattr(self, name)
+            return lambda params, graph: part.apply({"params": params[name]}, graph)
+
+        return of("small"), of("large")
 
     def __call__(self, graph: AtomGraph) -> AtomicOutput:
         small, large = self.small(graph), self.large(graph)

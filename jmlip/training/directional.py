@@ -60,6 +60,7 @@ def make_loss_gradient(
     loss: LossConfig,
     *,
     reference_energies: tuple[float, ...],
+    parts: Sequence[ApplyFn] = (),
     force_gradient: ForceGradient = "double_backward",
     force_gradient_eps: float | None = None,
 ) -> LossGradient:
@@ -69,6 +70,7 @@ def make_loss_gradient(
         apply_fn: the model.
         loss: the terms; their weights come with each batch.
         reference_energies: energy of an isolated atom of each species, eV.
+        parts: small and large model of a pair, where the loss compares them by themselves.
         force_gradient: the way, see the module.
         force_gradient_eps: root mean square change of a component of a pair vector, angstrom; 1e-3
             unless given; "finite_difference" only.
@@ -77,11 +79,12 @@ def make_loss_gradient(
         ConfigError: the choices contradict each other.
     """
     check_force_gradient(loss, force_gradient, force_gradient_eps)
-    parts = compared_parts(apply_fn, with_parts=loss.needs_parts)
+    functions = compared_parts(apply_fn, parts)
 
     def predict_parts(params: Params, batch: Batch) -> list[Prediction]:
         with_gradient = loss.needs_gradient
-        return [predict(part, params, batch.graph, with_gradient=with_gradient) for part in parts]
+        graph = batch.graph
+        return [predict(each, params, graph, with_gradient=with_gradient) for each in functions]
 
     def value(predictions: Sequence[Prediction], params: Params, batch: Batch, weights: Weights):
         compared = compare(predictions, batch, reference_energies=reference_energies)
@@ -99,8 +102,8 @@ def make_loss_gradient(
         (total, terms), (directions, gradient) = both(
             predict_parts(params, batch), params, batch, weights
         )
-        for part, (c, u) in zip(parts, directions, strict=True):
-            change = change_along(part, params, batch.graph, c, u)
+        for function, (c, u) in zip(functions, directions, strict=True):
+            change = change_along(function, params, batch.graph, c, u)
             gradient = jax.tree.map(jnp.add, gradient, change)
         return total, terms, gradient
 

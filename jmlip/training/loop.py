@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -144,7 +144,8 @@ def _make_trainer(
 ) -> Trainer:
     compilations, optimizer = Compilations(), make_optimizer(config.optimizer)
     apply_fn, references = potential.apply, potential.reference_energies
-    dtype = config.training.dtype
+    dtype, model = config.training.dtype, cast(Any, potential.model)
+    parts = model.part_functions() if config.loss.needs_parts else ()
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), potential.params)
     step = make_step(
         apply_fn,
@@ -154,6 +155,7 @@ def _make_trainer(
         ema_decay=config.training.ema_decay,
         max_skipped=config.training.max_skipped,
         compilations=compilations,
+        parts=parts,
         force_gradient=config.training.force_gradient,
         force_gradient_eps=config.training.force_gradient_eps,
     )
@@ -163,7 +165,7 @@ def _make_trainer(
         reference_energies=references,
         with_gradient=config.loss.needs_gradient
         or any(has_label(s, t) for s in validation for t in labels),
-        with_parts=config.loss.needs_parts,
+        parts=parts,
         compilations=compilations,
     )
     return Trainer(

@@ -61,7 +61,7 @@ def residuals(
     *,
     reference_energies: tuple[float, ...],
     with_gradient: bool,
-    with_parts: bool = False,
+    parts: Sequence[ApplyFn] = (),
 ) -> Residuals:
     """Evaluate a batch and compare it with its labels.
 
@@ -72,31 +72,28 @@ def residuals(
         reference_energies: energy of an isolated atom of each species, eV.
         with_gradient: whether forces and stress are evaluated; without, their residuals are zero
             and count nowhere.
-        with_parts: whether the first term of a pair is compared by itself, too.
+        parts: small and large model of a pair, which add up to `apply_fn`; where they are given,
+            the small one is compared by itself, too.
     """
     predictions = [
         predict(part, params, batch.graph, with_gradient=with_gradient)
-        for part in compared_parts(apply_fn, with_parts=with_parts)
+        for part in compared_parts(apply_fn, parts)
     ]
     return compare(predictions, batch, reference_energies=reference_energies)
 
 
-def compared_parts(apply_fn: ApplyFn, *, with_parts: bool) -> list[ApplyFn]:
-    """What is compared by itself: the model, or its first term and the sum of the others.
+def compared_parts(apply_fn: ApplyFn, parts: Sequence[ApplyFn] = ()) -> list[ApplyFn]:
+    """What is evaluated by itself, without features: the model, or the parts, of one term each."""
 
-    What a part does not use is not computed. Features are left out.
-    """
+    def lean(function: ApplyFn) -> ApplyFn:
+        def apply_lean(params, graph):
+            output = function(params, graph)
+            terms = output.energy[:, None] if parts else output.terms
+            return AtomicOutput(output.energy, terms, output.features[:, :0])
 
-    def only(part: slice) -> ApplyFn:
-        def apply_part(params, graph):
-            output = apply_fn(params, graph)
-            terms = output.terms[:, part]
-            energy = terms.sum(axis=1) if with_parts else output.energy
-            return AtomicOutput(energy, terms, output.features[:, :0])
+        return apply_lean
 
-        return apply_part
-
-    return [only(slice(0, 1)), only(slice(1, None))] if with_parts else [only(slice(None))]
+    return [lean(function) for function in parts or (apply_fn,)]
 
 
 def predict(

@@ -5,7 +5,7 @@ and is counted; after a given number in a row the state does not move any more, 
 which looks only now and then, has noticed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -84,6 +84,7 @@ def make_step(
     ema_decay: float,
     max_skipped: int,
     compilations: Compilations,
+    parts: Sequence[ApplyFn] = (),
     force_gradient: ForceGradient = "double_backward",
     force_gradient_eps: float | None = None,
 ) -> Step:
@@ -100,6 +101,7 @@ def make_step(
         ema_decay: decay of the average; 0: the parameters themselves.
         max_skipped: steps skipped in a row after which nothing changes any more.
         compilations: counter of compilations.
+        parts: small and large model of a pair, where the loss compares them by themselves.
         force_gradient: how the gradient of a loss on forces is found; `jmlip.training.directional`.
         force_gradient_eps: see there.
     """
@@ -107,6 +109,7 @@ def make_step(
         apply_fn,
         loss,
         reference_energies=reference_energies,
+        parts=parts,
         force_gradient=force_gradient,
         force_gradient_eps=force_gradient_eps,
     )
@@ -132,7 +135,7 @@ def make_validation_step(
     *,
     reference_energies: tuple[float, ...],
     with_gradient: bool,
-    with_parts: bool = False,
+    parts: Sequence[ApplyFn] = (),
     compilations: Compilations,
 ) -> Callable[[Params, Batch], Residuals]:
     """The compiled comparison of predictions with labels."""
@@ -144,7 +147,7 @@ def make_validation_step(
             batch,
             reference_energies=reference_energies,
             with_gradient=with_gradient,
-            with_parts=with_parts,
+            parts=parts,
         )
 
     return jax.jit(compilations.counted(compare))

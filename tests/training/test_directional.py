@@ -76,6 +76,14 @@ def with_labels(batch, **labels):
     return batch._replace(labels=batch.labels._replace(**labels))
 
 
+def only_term(apply_fn, number):
+    def apply_part(params, graph):
+        output = apply_fn(params, graph)
+        return output._replace(energy=output.terms[:, number])
+
+    return apply_part
+
+
 def gradients(apply_fn, params, batch, loss, ways=WAYS, **options):
     """Loss, terms, and gradient as one vector, by each way, from one program."""
     eps = {"force_gradient_eps": options["eps"]} if options else {}
@@ -84,6 +92,7 @@ def gradients(apply_fn, params, batch, loss, ways=WAYS, **options):
             apply_fn,
             loss,
             reference_energies=REFERENCES,
+            parts=[only_term(apply_fn, n) for n in (0, 1)] if loss.needs_parts else (),
             force_gradient=way,
             **(eps if way == "finite_difference" else {}),
         )

@@ -22,7 +22,16 @@ from jmlip.training.residuals import residuals
 REFERENCES = (-1.0, 2.0)
 
 
+def only_term(apply_fn, number):
+    def apply_part(params, graph):
+        output = apply_fn(params, graph)
+        return output._replace(energy=output.terms[:, number])
+
+    return apply_part
+
+
 def compare(spring, batch, *, with_gradient=True, with_parts=False):
+    """As a pair, the first term of the spring is the small part."""
     apply_fn, params = spring
     return residuals(
         apply_fn,
@@ -30,7 +39,7 @@ def compare(spring, batch, *, with_gradient=True, with_parts=False):
         batch,
         reference_energies=REFERENCES,
         with_gradient=with_gradient,
-        with_parts=with_parts,
+        parts=[only_term(apply_fn, number) for number in (0, 1)] if with_parts else (),
     )
 
 
