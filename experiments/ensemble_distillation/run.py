@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import jmlip
 from experiments.study import arguments, check, record, table
 from jmlip.cli.main import main as jmlip_command
@@ -49,6 +51,7 @@ def main() -> None:
                 train_student(teachers, m, weight, seed, options, sets)
     if options.table:
         print(table(HERE, names(options), COLUMNS))
+        print(paired(KEPT))
 
 
 def names(options) -> list[str]:
@@ -56,6 +59,22 @@ def names(options) -> list[str]:
     sizes = options.members or [1, 2, 4, 8]
     students = [student_name(m, weight) for weight in options.weights for m in sizes]
     return ["teacher", *(mean_name(m) for m in sizes if m > 1), *students]
+
+
+def paired(m: int) -> str:
+    """What the student of `m` gains on the mean of its own teachers, over the seeds."""
+    rows = json.loads((HERE / "results.json").read_text())
+    of = lambda name: {row["seed"]: row for row in rows if row["name"] == name}
+    teachers, students = of("teacher"), of(student_name(m, 1.0))
+    lines = []
+    for column in ("energy MAE", "force MAE"):
+        gains = []
+        for seed, student in students.items():
+            own = [teachers[FURTHER * seed + k][column] for k in range(m)]
+            gains.append(1.0 - student[column] / np.mean(own))
+        error = np.std(gains, ddof=1) / np.sqrt(len(gains))
+        lines.append(f"{column}: {100 * np.mean(gains):.1f} ± {100 * error:.1f} % lower")
+    return f"students of {m} against the mean of their own teachers: " + "; ".join(lines)
 
 
 def student_name(m: int, weight: float) -> str:

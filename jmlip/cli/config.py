@@ -103,7 +103,7 @@ class RunConfig:
     Args:
         data: section `data`.
         model: section `model`: `kind` and the fields of that model's configuration, without the
-            species, which the data name; `jmlip.cli.model_section`.
+            species, which the data name; or `potential` alone, a directory to start from.
         loss: section `loss`; if absent, energies and forces as far as the data have them.
         optimizer: section `optimizer`.
         training: section `training`.
@@ -170,7 +170,8 @@ def absolute_paths(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
         values["data"] = {**data, **files}
     model = values.get("model")
     if isinstance(model, Mapping):
-        values["model"] = {name: _absolute_start(path, value) for name, value in model.items()}
+        parts = {name: _absolute_start(path, value) for name, value in model.items()}
+        values["model"] = _absolute_start(path, parts)
     return values
 
 
@@ -189,7 +190,7 @@ def with_learning_rate(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _absolute_start(path: Path, table: Any) -> Any:
-    """A part of a pair, with the place of the potential that it starts from."""
+    """A model, or a part of a pair, with the place of the potential that it starts from."""
     if not (isinstance(table, Mapping) and "potential" in table):
         return table
     return {**table, "potential": absolute(path.absolute().parent, table["potential"])}

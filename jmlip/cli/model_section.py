@@ -1,7 +1,7 @@
 """The section `model` of a configuration: what is given, and what follows from the data.
 
-A part of a pair may be given as `potential`, a directory: then kind, fields and first parameters
-are those of that potential.
+The model, or a part of a pair, may be given as `potential`, a directory: then kind, fields and
+first parameters are those of that potential.
 """
 
 import dataclasses
@@ -23,6 +23,8 @@ R_LOW, R_HIGH = 0.95, 0.85
 
 def kind_of(section: Table) -> str:
     """Name of the model."""
+    if "potential" in section:
+        return load_potential(section["potential"]).kind
     return str(section.get("kind", "hipnn"))
 
 
@@ -34,13 +36,16 @@ def check_model(section: Table) -> None:
     """
     if "species" in section:
         raise ConfigError("model.species comes from the data; remove it.")
+    if "potential" in section:
+        _check_start("model", section)
+        return
     if kind_of(section) != "pair":
         complete_model(section, (1,), None)
         return
     tables = _parts(section)
     for name, table in tables.items():
         if "potential" in table:
-            _check_start(name, table)
+            _check_start(f"model.{name}", table)
             tables = {**tables, name: {"kind": "hipnn"}}  # stands for the one that is read later
     complete_model({"kind": "pair", **tables}, (1,), None)
 
@@ -55,8 +60,11 @@ def complete_model(section: Table, species: tuple[int, ...], shortest: float | N
             span from there to the cutoff, unless they are given.
 
     Raises:
-        ConfigError: not a model; or a part starts from a potential of other elements.
+        ConfigError: not a model; or it starts from a potential of other elements.
     """
+    if "potential" in section:
+        fields = _part_fields(section, species, shortest)
+        return make_model(fields.pop("kind"), {"species": [*species], **fields})
     kind = kind_of(section)
     if kind != "pair":
         return make_model(kind, _single_fields(section, species, shortest))
@@ -79,6 +87,8 @@ def resolve_model(
         statistics: of the training set, for a cutoff.
         shift_by_mean: atomic energies begin at their mean, unless a shift is given.
     """
+    if "potential" in section:
+        return dict(section)
     kind = kind_of(section)
     if kind == "pair":
         parts = {
@@ -108,6 +118,8 @@ def resolve_model(
 
 def known_model(section: Table, *, shift_by_mean: bool) -> dict[str, Any]:
     """Kind and all fields of the model, except those that only the data can tell."""
+    if "potential" in section:
+        return dict(section)
     kind = kind_of(section)
     if kind == "pair":
         parts = {
@@ -131,7 +143,9 @@ def known_model(section: Table, *, shift_by_mean: bool) -> dict[str, Any]:
 
 
 def started(section: Table, potential: Potential) -> Potential:
-    """The potential with the parameters of those that its parts start from."""
+    """The potential with the parameters of those that it, or its parts, start from."""
+    if "potential" in section:
+        return dataclasses.replace(potential, params=_start(section, potential.species).params)
     starts: dict[str, Params] = {}
     if kind_of(section) == "pair":
         for name, table in _parts(section).items():
@@ -163,7 +177,7 @@ def _parts(section: Table) -> dict[str, Table]:
 def _check_start(name: str, table: Table) -> None:
     if set(table) != {"potential"} or not isinstance(table["potential"], str):
         raise ConfigError(
-            f"model.{name}.potential must be a directory, and stand alone: kind and fields are "
+            f"{name}.potential must be a directory, and stand alone: kind and fields are "
             f"those of that potential; found {dict(table)}."
         )
 
