@@ -34,7 +34,7 @@ def main() -> None:
     low = options.data.parent / "ethanol"
     if options.names:
         split(options.data / "train.xyz", options.runs)
-    for seed in options.seeds:
+    for seed in options.seeds if options.names else ():
         base = options.runs / f"base-seed{seed}" / "potential"
         seeds = {"data.split_seed": seed, "training.seed": seed}
         high = {"data.train": (options.runs / "train.xyz").resolve(), **seeds}
