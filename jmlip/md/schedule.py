@@ -40,4 +40,4 @@ def ramp(start: float, points: Points, *, timestep_ps: float) -> Callable[[Count
     """
     steps = jnp.asarray([0.0, *(time / timestep_ps for time, _ in points)])
     values = jnp.asarray([start, *(value for _, value in points)])
-    return lambda step: jnp.interp(step.astype(steps.dtype), steps, values)
+    return lambda step: jnp.interp(jnp.asarray(step, steps.dtype), steps, values)
