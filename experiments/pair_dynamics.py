@@ -31,6 +31,7 @@ def run(
     inner_steps: Sequence[int],
     distilled: Sequence[int],
     more: Callable[[Path, Course], Row] = lambda path, course: {},
+    summary: Callable[[Sequence[Row]], str] = lambda rows: "",
 ) -> None:
     """The command of a study: what is missing of some PARTS, or all, is run; tables are printed.
 
@@ -41,6 +42,7 @@ def run(
         inner_steps: numbers of small steps in a large one for the pair.
         distilled: the same for the small model inside the conventional one.
         more: further figures of a canonical trajectory.
+        summary: what they say together.
     """
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -63,9 +65,9 @@ def run(
     runs.mkdir(parents=True, exist_ok=True)
     start = _equilibrated(conventional, options.runs / "test.xyz", runs, course)
     if "averages" in options.parts:
-        rows = compare([alone, *with_two], start, course, runs, more=more)
+        rows = compare([alone, one_step, *with_two], start, course, runs, more=more)
         write_rows(folder / "dynamics.json", rows)
-        print(table(rows), flush=True)
+        print(table(rows), summary(rows), sep="\n", flush=True)
     if "forces" in options.parts:
         every_step = _every_step(conventional, start, runs, course)
         print(slow_forces(jmlip.load_potential(pair), every_step, course.timestep_fs), flush=True)

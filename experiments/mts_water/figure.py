@@ -1,4 +1,4 @@
-"""Draw what dynamics.json and speed.json say: radial distributions, energies, speeds.
+"""Draw what dynamics.json and speed.json say: radial distributions and speeds.
 
 python -m experiments.mts_water.figure docs/images/mts-water.svg
 """
@@ -18,10 +18,9 @@ def main(out: str) -> None:
     rows = json.loads((HERE / "dynamics.json").read_text())
     (speed,) = json.loads((HERE / "speed.json").read_text())
     rcParams["svg.hashsalt"] = "jmlip"  # the same file from the same numbers
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     radial(left, rows)
-    differences(middle, rows)
     speeds(right, speed)
     figure.savefig(out, metadata={"Date": None})
 
@@ -35,19 +34,6 @@ def radial(axes, rows) -> None:
             axes.plot(r, np.minimum(g, 3.5) + shift, color=color, lw=1, label=label)
     axes.set(xlim=(1.2, 6.0), ylim=(0, 6.5), xlabel="distance, Å", ylabel="g(r), O-O above O-H")
     axes.legend(fontsize=7, frameon=False)
-
-
-def differences(axes, rows) -> None:
-    """Of g_OO to that of the large model alone, over their standard error."""
-    r, first, error = np.array(rows[0]["rdf"]["OO"])
-    for k, row in enumerate(rows[1:], 1):
-        _, g, own = np.array(row["rdf"]["OO"])
-        width = np.sqrt(error**2 + own**2)
-        there = width > 0
-        axes.plot(r[there], ((g - first) / np.where(there, width, 1))[there], color=f"C{k}", lw=1)
-    for level in (-2, 2):
-        axes.axhline(level, color="0.6", lw=0.8, ls="--")
-    axes.set(xlim=(2.2, 6.0), xlabel="distance, Å", ylabel="Δg / standard error, O-O")
 
 
 def speeds(axes, speed) -> None:
