@@ -162,7 +162,7 @@ def exact_bucket(frames: Sequence[Frame]) -> Bucket:
     """The smallest bucket that takes the frames."""
     return Bucket(
         n_atoms=sum(len(frame.species) for frame in frames),
-        n_slots=max(1, *(frame.mask.shape[1] for frame in frames)),
+        n_slots=max([1, *(frame.mask.shape[1] for frame in frames)]),
         n_graphs=len(frames) + 1,
     )
 
@@ -173,7 +173,7 @@ def pad_batch(
     """Put frames into one padded graph with its labels; leaves are NumPy arrays.
 
     Args:
-        frames: what the batch holds, in order.
+        frames: what the batch holds, in order; without any, all is padding.
         bucket: padded sizes, see `graphs.buckets`.
         cutoff: angstrom; padding vectors have twice its length.
         dtype: precision of all floats.
@@ -198,8 +198,8 @@ def _pad_graph(frames, starts, bucket, cutoff, dtype) -> AtomGraph:
     n_node[: len(frames)] = np.diff(starts)
     n_node[-1] = bucket.n_atoms - starts[-1]
     senders, edges = _pad_edges(frames, starts, bucket, cutoff, dtype)
-    species = np.zeros(bucket.n_atoms, np.int32)
-    species[: starts[-1]] = np.concatenate([frame.species for frame in frames])
+    beyond = np.zeros(bucket.n_atoms - starts[-1], np.int32)
+    species = np.concatenate([*(frame.species for frame in frames), beyond])
     volume, state = np.zeros(bucket.n_graphs, dtype), np.zeros(bucket.n_graphs, np.int32)
     volume[: len(frames)] = [frame.volume for frame in frames]
     state[: len(frames)] = [frame.state for frame in frames]

@@ -6,6 +6,7 @@ the same bits as one that was not (on a CPU; on other devices as far as their su
 deterministic).
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,11 +27,14 @@ from jmlip.data.hashing import data_hash
 from jmlip.potentials.potential import Potential, save_potential
 from jmlip.training.checkpoints import DIRECTORY, remove_partial
 from jmlip.training.config import TrainingConfig
+from jmlip.training.devices import make_devices
 from jmlip.training.feed import Feed
 from jmlip.training.losses import PAIR_TERMS
 from jmlip.training.optimizers import make_optimizer
+from jmlip.training.processes import require_same_run, writes
 from jmlip.training.progress import Display, make_display
 from jmlip.training.records import CSV_NAME, JSONL_NAME, Records, columns
+from jmlip.training.run_files import RunFiles
 from jmlip.training.step import Compilations, init_state, make_step, make_validation_step
 from jmlip.training.trainer import Trainer
 from jmlip.training.validation import has_label, require_labels
@@ -59,7 +63,7 @@ def fit(
         train: structures to learn from; labels may be missing here and there.
         validation: structures that select the parameters to keep.
         config: loss, optimizer and course.
-        run_dir: directory of the run.
+        run_dir: directory of the run; of several processes the first one writes it.
         resume: go on from the last checkpoint in `run_dir`, or start where there is none.
         progress: show the progress on standard error.
 
@@ -75,25 +79,29 @@ def fit(
     run_dir, begun = Path(run_dir), time.monotonic()
     require_labels(config, train, validation)
     _require_groups(potential, config)
-    if not resume:
-        _require_no_run(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    if writes():
+        if not resume:
+            _require_no_run(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
     with (
-        only_writer(run_dir),
+        only_writer(run_dir) if writes() else contextlib.nullcontext(),
         jax.enable_x64(config.training.dtype == "float64"),
         deferred_interrupts() as interrupt,
-        make_display(progress) as display,
+        make_display(progress and writes()) as display,
     ):
-        remove_partial(run_dir)
+        if writes():
+            remove_partial(run_dir)
+        identity = _identity(potential, train, validation, config)
         trainer = _make_trainer(
-            potential, train, validation, config, run_dir, begun, display, interrupt
+            potential, train, validation, config, run_dir, identity, begun, display, interrupt
         )
         for text in _notices(train, config):
             display.note(f"notice: {text}")
-        if not (resume and trainer.restore()):
-            trainer.start()
+        found = trainer.files.load(like=trainer.state) if resume else None
+        require_same_run(identity, -1 if found is None else found.course.step)
+        trainer.start() if found is None else trainer.restore(found)
         reason = trainer.run()
-        return _finish(trainer, potential, reason, display)
+        return _finish(trainer, potential, run_dir, reason)
 
 
 def _notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str]:
@@ -138,26 +146,33 @@ def _make_trainer(
     validation: Sequence[Structure],
     config: TrainingConfig,
     run_dir: Path,
+    identity: Mapping[str, Any],
     begun: float,
     display: Display,
     interrupt: Interrupt,
 ) -> Trainer:
     compilations, optimizer = Compilations(), make_optimizer(config.optimizer)
+    loop = config.training
+    devices = make_devices(
+        loop.devices, accumulate=loop.accumulate, parallel=loop.parallel or "sharding"
+    )
+    feeds = {"dtype": loop.dtype, "n_shares": devices.n_shares, "mine": devices.mine}
     apply_fn, references = potential.apply, potential.reference_energies
-    dtype, model = config.training.dtype, cast(Any, potential.model)
+    model = cast(Any, potential.model)
     parts = model.part_functions() if config.loss.needs_parts else ()
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), potential.params)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, loop.dtype), potential.params)
     step = make_step(
         apply_fn,
         config.loss,
         optimizer,
         reference_energies=references,
-        ema_decay=config.training.ema_decay,
-        max_skipped=config.training.max_skipped,
+        ema_decay=loop.ema_decay,
+        max_skipped=loop.max_skipped,
         compilations=compilations,
+        devices=devices,
         parts=parts,
-        force_gradient=config.training.force_gradient,
-        force_gradient_eps=config.training.force_gradient_eps,
+        force_gradient=loop.force_gradient,
+        force_gradient_eps=loop.force_gradient_eps,
     )
     labels = ("forces", "stress")
     compare = make_validation_step(
@@ -167,24 +182,29 @@ def _make_trainer(
         or any(has_label(s, t) for s in validation for t in labels),
         parts=parts,
         compilations=compilations,
+        devices=devices,
     )
     return Trainer(
         config=config,
-        run_dir=run_dir,
         begun=begun,
-        identity=_identity(potential, train, validation, config),
         step=step,
         compare=compare,
-        train=Feed(train, potential, dtype=dtype, seed=config.training.seed),
-        validation=Feed(validation, potential, dtype=dtype),
-        state=init_state(params, optimizer),
-        records=Records(run_dir, columns(config)),
+        devices=devices,
+        train=Feed(train, potential, seed=loop.seed, **feeds),
+        validation=Feed(validation, potential, **feeds),
+        state=devices.everywhere(init_state(params, optimizer)),
+        files=RunFiles(
+            run_dir,
+            Records(run_dir, columns(config)),
+            identity=identity,
+            write_potential=lambda best, summary: save_potential(
+                _fitted(potential, best, summary), run_dir / POTENTIAL
+            ),
+            writes=writes(),
+        ),
         display=display,
         interrupt=interrupt,
         compilations=compilations,
-        keep_best=lambda best, summary: save_potential(
-            _fitted(potential, best, summary), run_dir / POTENTIAL
-        ),
     )
 
 
@@ -202,12 +222,14 @@ def _identity(
     }
 
 
-def _finish(trainer: Trainer, potential: Potential, reason: str, display: Display) -> Potential:
+def _finish(trainer: Trainer, potential: Potential, run_dir: Path, reason: str) -> Potential:
     assert trainer.best is not None  # a run that ends has found finite errors
     summary = trainer.summary(reason)
     fitted = _fitted(potential, trainer.best, summary)
-    save_potential(fitted, trainer.run_dir / POTENTIAL)
-    write_json(trainer.run_dir / SUMMARY, summary)
+    if writes():
+        save_potential(fitted, run_dir / POTENTIAL)
+        write_json(run_dir / SUMMARY, summary)
+    display = trainer.display
     display.note(
         f"stopped by {reason} after {summary['epochs']} epochs and {summary['steps']} steps "
         f"({summary['skipped_steps']} skipped); best epoch {summary['best_epoch']}."
