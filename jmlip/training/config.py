@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jmlip.core.errors import ConfigError
-from jmlip.training.devices import Parallel
+from jmlip.training.devices import MatmulPrecision, Parallel
 from jmlip.training.directional import ForceGradient, check_force_gradient
 from jmlip.training.losses import LossConfig
 from jmlip.training.optimizers import OptimizerConfig
@@ -36,6 +36,9 @@ class LoopConfig:
             `jax.pmap` ("pmap"); several devices only.
         accumulate: turns in which a device takes its part of a batch: memory for a step is divided
             by it.
+        matmul_precision: how exactly products of matrices are taken in a step, where the device has
+            a choice: "float32", "tf32" or "bf16" (operands rounded to so many bits, sums in single
+            precision); unless given, as JAX does it; float32 only. Validation is not affected.
         force_gradient: how the gradient of a loss on forces or stress is found: the derivative of a
             derivative, by reverse mode ("double_backward") or forward mode ("jvp"), or differences
             of energies; see "How forces are trained".
@@ -61,6 +64,7 @@ class LoopConfig:
     devices: int = 1
     parallel: Parallel | None = None
     accumulate: int = 1
+    matmul_precision: MatmulPrecision | None = None
     force_gradient: ForceGradient = "double_backward"
     force_gradient_eps: float | None = None
 
@@ -80,6 +84,11 @@ class LoopConfig:
                 "training.batch_size must give every device a structure in each of its turns, "
                 f"found {self.batch_size} structures for devices = {self.devices} and accumulate = "
                 f"{self.accumulate}; raise it, or lower one of them."
+            )
+        if self.matmul_precision is not None and self.dtype == "float64":
+            raise ConfigError(
+                "training.matmul_precision has no meaning with training.dtype = 'float64'; remove "
+                "one of them."
             )
         if self.parallel is not None and self.devices == 1:
             raise ConfigError(

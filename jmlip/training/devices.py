@@ -10,8 +10,10 @@ is not left to `jit` alone to divide the work: it would have to look into the mo
 are custom calls, and into sums that scatter. "pmap" hands the same function to `jax.pmap`.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import jax
@@ -25,6 +27,8 @@ from jmlip.graphs.graph import Batch
 from jmlip.training.shares import Shares
 
 Parallel = Literal["sharding", "pmap"]
+MatmulPrecision = Literal["float32", "tf32", "bf16"]
+_JAX_PRECISION = {"float32": "float32", "tf32": "tensorfloat32", "bf16": "BF16_BF16_F32"}
 AXIS = "shares"
 _SPREAD: Any = PartitionSpec(AXIS)
 _WHOLE: Any = PartitionSpec()
@@ -140,6 +144,21 @@ def make_devices(devices: int, *, accumulate: int = 1, parallel: Parallel = "sha
         return ONE_DEVICE
     first = [d for p in range(n_processes) for d in _devices_of(p)[:each]]
     return SeveralShares(Mesh(np.array(first), (AXIS,)), turns=accumulate, parallel=parallel)
+
+
+def has_precisions() -> bool:
+    """Whether there is a choice of how exactly products of matrices are taken."""
+    return jax.default_backend() != "cpu"
+
+
+def matmul_precision(precision: MatmulPrecision | None) -> AbstractContextManager[None]:
+    """Products of matrices that are traced within the block are taken so; `None`: as ever.
+
+    Not on a CPU, whose compiler refuses "bf16" for some shapes; see `has_precisions`.
+    """
+    if precision is None:
+        return contextlib.nullcontext()
+    return jax.default_matmul_precision(_JAX_PRECISION[precision])
 
 
 def _devices_of(process: int) -> list[Any]:

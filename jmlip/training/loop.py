@@ -27,7 +27,7 @@ from jmlip.data.hashing import data_hash
 from jmlip.potentials.potential import Potential, save_potential
 from jmlip.training.checkpoints import DIRECTORY, remove_partial
 from jmlip.training.config import TrainingConfig
-from jmlip.training.devices import make_devices
+from jmlip.training.devices import has_precisions, make_devices
 from jmlip.training.feed import Feed
 from jmlip.training.losses import PAIR_TERMS
 from jmlip.training.optimizers import make_optimizer
@@ -112,6 +112,12 @@ def _notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str
             f"the rate of learning rises for {config.optimizer.warmup_steps} steps, and the run "
             f"has {n_steps}; give more epochs, or a smaller optimizer.warmup_steps."
         )
+    precision = config.training.matmul_precision
+    if precision is not None and not has_precisions():
+        yield (
+            "products of matrices are in single precision on a CPU; "
+            f"training.matmul_precision = {precision!r} changes nothing here."
+        )
     if config.loss.stress is None and any(has_label(s, "stress") for s in train):
         yield "the loss has no term for the stresses of the data; add loss.stress to learn them."
 
@@ -170,6 +176,7 @@ def _make_trainer(
         max_skipped=loop.max_skipped,
         compilations=compilations,
         devices=devices,
+        precision=loop.matmul_precision if has_precisions() else None,
         parts=parts,
         force_gradient=loop.force_gradient,
         force_gradient_eps=loop.force_gradient_eps,

@@ -17,7 +17,13 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from jmlip.core.types import Params, PyTree
 from jmlip.graphs.graph import Batch
 from jmlip.potentials.evaluate import ApplyFn
-from jmlip.training.devices import AXIS, ONE_DEVICE, Devices
+from jmlip.training.devices import (
+    AXIS,
+    ONE_DEVICE,
+    Devices,
+    MatmulPrecision,
+    matmul_precision,
+)
 from jmlip.training.directional import ForceGradient, make_loss_gradient
 from jmlip.training.losses import LossConfig
 from jmlip.training.residuals import Residuals, residuals
@@ -91,6 +97,7 @@ def make_step(
     force_gradient: ForceGradient = "double_backward",
     force_gradient_eps: float | None = None,
     devices: Devices = ONE_DEVICE,
+    precision: MatmulPrecision | None = None,
 ) -> Step:
     """The compiled training step; it takes over the memory of the state it is given.
 
@@ -109,6 +116,7 @@ def make_step(
         force_gradient: how the gradient of a loss on forces is found; `jmlip.training.directional`.
         force_gradient_eps: see there.
         devices: where it runs, and how batches are divided.
+        precision: of products of matrices in the loss and its gradient.
     """
     loss_gradient = make_loss_gradient(
         apply_fn,
@@ -121,7 +129,8 @@ def make_step(
     )
 
     def step(state, batch, controls):
-        value, terms, gradient = loss_gradient(state.params, batch, controls.weights)
+        with matmul_precision(precision):
+            value, terms, gradient = loss_gradient(state.params, batch, controls.weights)
         norm = jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         moved = _move(state, gradient, optimizer, controls.learning_rate, ema_decay)

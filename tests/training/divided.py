@@ -7,6 +7,7 @@ NAME is a key of `RUNS`; with PROCESS, this is one of two processes.
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -81,9 +82,11 @@ def interrupted(directory: Path, name: str, process: int) -> None:
 def main(directory: Path, names: list[str]) -> None:
     for name in names:
         save(directory / f"{name}.npy", train(directory, name).params)
-    # on two devices, stopped after its first step and resumed
+    # on two devices, stopped after its first step and resumed there, and on one
     train(directory / "parts", "two", max_minutes=1e-9)
+    shutil.copytree(directory / "parts" / "two", directory / "parts" / "one")
     save(directory / "resumed.npy", train(directory / "parts", "two", resume=True).params)
+    save(directory / "moved.npy", train(directory / "parts", "one", resume=True).params)
     sys.stdout.write(json.dumps(len(jax.devices())))
 
 
