@@ -31,7 +31,7 @@ class LoopConfig:
             diagnosis.
         seed: order of the data.
         dtype: precision of all arithmetic.
-        devices: devices among which each batch is divided; see "Several devices".
+        devices: devices among which each batch is divided.
         parallel: how they work together, by `NamedSharding` on a mesh ("sharding", unless given) or
             `jax.pmap` ("pmap"); several devices only.
         accumulate: turns in which a device takes its part of a batch: memory for a step is divided
