@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from jmlip.cli.main import main as jmlip_command
 
 Row = dict[str, Any]
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+RMSE = {"energy": "energy_rmse_meV", "force": "forces_rmse_meV_A"}  # of `Study.errors`
 
 
 class Study(NamedTuple):
@@ -40,6 +41,17 @@ def arguments(text: str, folder: Path, data: str | None = None) -> argparse.Argu
     parser.add_argument("--runs", type=Path, default=Path("runs") / folder.name)
     parser.add_argument("--table", action="store_true", help="print the tables of the README")
     return parser
+
+
+def one_of(names: Collection[str]) -> Callable[[str], str]:
+    """Type of a word on the command line; `choices` would refuse that none is given at all."""
+
+    def known(word: str) -> str:
+        if word not in names:
+            raise argparse.ArgumentTypeError(f"unknown {word!r}: choose from {', '.join(names)}")
+        return word
+
+    return known
 
 
 def train(study: Study, name: str, config: str, sets: Mapping[str, Any], *, keep: bool) -> Row:

@@ -17,7 +17,7 @@ from typing import Any
 
 import jmlip
 from experiments.ensemble_distillation.run import split
-from experiments.study import Study, arguments, check, record, table, train
+from experiments.study import Study, arguments, check, one_of, record, table, train
 from jmlip.cli.main import main as jmlip_command
 
 HERE = Path(__file__).parent
@@ -29,10 +29,8 @@ def main() -> None:
     parser = arguments(__doc__ or "", HERE, data="ethanol_ccsdt")
     variants = tomllib.loads((HERE / "variants.toml").read_text())
     every = ["teacher", "plain", *variants]
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(every))
+    parser.add_argument("names", nargs="*", type=one_of(every), help=", ".join(every))
     options = parser.parse_args()
-    if unknown := set(options.names) - set(every):
-        parser.error(f"unknown {', '.join(sorted(unknown))}: choose from {', '.join(every)}")
     errors = dict(zip(COLUMNS, ERRORS, strict=True))
     study = Study(HERE, options.runs, {"": options.runs / "test.xyz"}, errors)
     if options.names:
