@@ -66,9 +66,7 @@ def train(study: Study, name: str, config: str, sets: Mapping[str, Any], *, keep
     """
     seed = sets["training.seed"]
     run = study.runs / f"{name.replace(' ', '-')}-seed{seed}"
-    words = [f"{key}={value}" for key, value in sets.items()]
-    command = ["train", str(study.folder / f"{config}.toml"), "--run", str(run), "--resume"]
-    check(jmlip_command([*command, *(word for one in words for word in ("--set", one))]))
+    command("train", study.folder / f"{config}.toml", run, sets)
     if keep:
         kept = study.folder / "potentials" / run.name
         shutil.copytree(run / "potential", kept, dirs_exist_ok=True)
@@ -81,6 +79,20 @@ def train(study: Study, name: str, config: str, sets: Mapping[str, Any], *, keep
     }
     record(study.folder, row)
     return row
+
+
+def command(verb: str, config: Path, run: Path, sets: Mapping[str, Any], *more: str) -> None:
+    """`jmlip VERB`, which goes on with what it left; a command that fails ends the program.
+
+    Args:
+        verb: a command that has a configuration.
+        config: its file.
+        run: its directory.
+        sets: what differs from the file, section.key to value.
+        more: further words.
+    """
+    words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    check(jmlip_command([verb, str(config), "--run", str(run), "--resume", *words, *more]))
 
 
 def score(study: Study, potential: Path, out: Path) -> Row:
