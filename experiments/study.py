@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,6 +146,30 @@ def table(folder: Path, names: Sequence[str], columns: Mapping[str, int]) -> str
         minutes = f"{np.mean([row['minutes'] for row in group]):.0f}"
         lines.append("| " + " | ".join([*head, *cells, minutes]) + " |")
     return "\n".join(lines)
+
+
+def paired(folder: Path, name: str, base: str, columns: Iterable[str]) -> str:
+    """How much lower the errors of a row are than those of another of the same seed.
+
+    Args:
+        folder: of the study.
+        name: the row.
+        base: the other.
+        columns: the errors.
+
+    Returns:
+        Mean and standard error over the seeds that both have, in percent.
+    """
+    of = lambda name: {row["seed"]: row for row in results(folder) if row["name"] == name}
+    ours, others = of(name), of(base)
+    seeds = sorted(ours.keys() & others.keys())
+    lines = []
+    for column in columns:
+        gains = [100.0 * (1.0 - ours[k][column] / others[k][column]) for k in seeds]
+        if len(gains) > 1:
+            error = np.std(gains, ddof=1) / np.sqrt(len(gains))
+            lines.append(f"{column} {np.mean(gains):.1f} ± {error:.1f} % lower")
+    return f"{name} against {base}, {len(seeds)} seeds: {'; '.join(lines)}"
 
 
 def _spread(values: Sequence[float], decimals: int) -> str:
