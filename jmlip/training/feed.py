@@ -67,6 +67,11 @@ class Feed:
         for indices in self._plan(epoch, batch_size)[start:]:
             yield Fed(self._pad(indices, buckets), indices)
 
+    def padded(self, indices: Int[np.ndarray, " members"], bucket: Bucket) -> Batch:
+        """The structures at these places as a batch of a given size, which has room for them."""
+        frames = [self._frame(i) for i in indices.tolist()]
+        return pad_batch(frames, bucket, cutoff=self._potential.cutoff, dtype=self._dtype)
+
     def all_batches(self, batch_size: int) -> Generator[Batch, None, None]:
         """Every structure once, the same batches each time."""
         buckets = self._buckets(batch_size)
@@ -89,6 +94,7 @@ class Feed:
             cutoff=self._potential.cutoff,
             reference_energies=self._potential.reference_energies,
             states=self._potential.states,
+            heads=self._potential.heads,
             dtype=self._dtype,
         )
 
@@ -106,5 +112,4 @@ class Feed:
 
     def _pad(self, indices: Int[np.ndarray, " members"], buckets: tuple[Bucket, ...]) -> Batch:
         frames = [self._frame(i) for i in indices.tolist()]
-        bucket = smallest_bucket(frames, buckets)
-        return pad_batch(frames, bucket, cutoff=self._potential.cutoff, dtype=self._dtype)
+        return self.padded(indices, smallest_bucket(frames, buckets))
