@@ -17,8 +17,7 @@ from typing import Any
 
 import jmlip
 from experiments.ensemble_distillation.run import split
-from experiments.study import Study, arguments, check, record, table, train
-from jmlip.cli.main import main as jmlip_command
+from experiments.study import Study, arguments, command, one_of, record, table, train
 
 HERE = Path(__file__).parent
 COLUMNS = {"energy MAE": 2, "energy RMSE": 2, "force MAE": 1, "force RMSE": 1}
@@ -29,10 +28,8 @@ def main() -> None:
     parser = arguments(__doc__ or "", HERE, data="ethanol_ccsdt")
     variants = tomllib.loads((HERE / "variants.toml").read_text())
     every = ["teacher", "plain", *variants]
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(every))
+    parser.add_argument("names", nargs="*", type=one_of(every), help=", ".join(every))
     options = parser.parse_args()
-    if unknown := set(options.names) - set(every):
-        parser.error(f"unknown {', '.join(sorted(unknown))}: choose from {', '.join(every)}")
     errors = dict(zip(COLUMNS, ERRORS, strict=True))
     study = Study(HERE, options.runs, {"": options.runs / "test.xyz"}, errors)
     if options.names:
@@ -60,9 +57,7 @@ def _teach(study: Study, name: str, sets: Mapping[str, Any], seed: int) -> None:
     """A student of the teacher of its seed, which must be trained."""
     run = study.runs / f"{name}-seed{seed}"
     sets = {**sets, "teacher.potentials": (study.runs / f"teacher-seed{seed}/potential").resolve()}
-    words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
-    place = ["--run", str(run), "--resume"]
-    check(jmlip_command(["distill", str(HERE / "student.toml"), *place, *words]))
+    command("distill", HERE / "student.toml", run, sets)
     potential = run / "student" / "potential"
     found = json.loads((run / "errors.json").read_text())["test"]["errors"]["student"]
     row = {

@@ -169,8 +169,12 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: not a valid configuration.
     """
-    values = absolute_paths(override(load_toml(path), assignments), path)
-    return from_dict(RunConfig, with_learning_rate(values))
+    return from_dict(RunConfig, with_learning_rate(read_sections(path, assignments)))
+
+
+def read_sections(path: Path, assignments: Sequence[str]) -> dict[str, Any]:
+    """The sections of a file with overrides and absolute paths."""
+    return absolute_paths(override(load_toml(path), assignments), path)
 
 
 def absolute_paths(values: Mapping[str, Any], path: Path) -> dict[str, Any]:

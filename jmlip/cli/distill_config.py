@@ -11,9 +11,10 @@ from jmlip.cli.config import (
     RunConfig,
     absolute,
     absolute_paths,
+    read_sections,
     with_learning_rate,
 )
-from jmlip.core.config import from_dict, load_toml, override
+from jmlip.core.config import from_dict
 from jmlip.core.errors import ConfigError
 from jmlip.training.config import LoopConfig
 from jmlip.training.distill import TargetsConfig
@@ -159,16 +160,8 @@ class DistillConfig:
 
 
 def load_distill_config(path: Path, assignments: Sequence[str] = ()) -> DistillConfig:
-    """Read a configuration, apply overrides, and make its paths absolute.
-
-    Args:
-        path: TOML file; relative paths in it start from its folder.
-        assignments: `section.key=value`.
-
-    Raises:
-        ConfigError: not a valid configuration.
-    """
-    values = absolute_paths(override(load_toml(path), assignments), path)
+    """Read a configuration; arguments and errors are those of `jmlip.cli.config.load_config`."""
+    values = read_sections(path, assignments)
     teacher = values.get("teacher")
     if isinstance(teacher, Mapping):
         values["teacher"] = _teacher_values(teacher, values, path)
