@@ -12,7 +12,15 @@ import numpy as np
 from jmlip.cli.config import FILE_FIELDS, RunConfig
 from jmlip.cli.kernels import mention_kernels
 from jmlip.cli.sets import Sets
-from jmlip.cli.workflow import CONFIG, describe, fit_config, prepare, run_directory, write_config
+from jmlip.cli.workflow import (
+    CONFIG,
+    describe,
+    fit_config,
+    prepare,
+    run_directory,
+    write_config,
+    write_heads,
+)
 from jmlip.core.checkpoint import read_json, write_json
 from jmlip.core.config import load_toml, to_dict
 from jmlip.core.errors import ConfigError, JmlipError
@@ -110,7 +118,8 @@ def _train_together(config: RunConfig, run_dir: Path, members: int, *, command: 
         for place, p in prepared.items():
             stack.enter_context(run_directory(place, resume=True))
             write_config(place, p.config)
-        fit_together(runs)
+        for place, fitted in zip(prepared, fit_together(runs), strict=True):
+            write_heads(place, fitted)
 
 
 def _plan(config: RunConfig, sets: Sets) -> dict[str, Any]:

@@ -103,9 +103,14 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
         )
     # a resumed run may have been given a later end
     write_config(run_dir, prepared.config)
+    write_heads(run_dir, fitted)
+    return Run(prepared.config, prepared.sets, fitted)
+
+
+def write_heads(run_dir: Path, fitted: Potential) -> None:
+    """Each head of a potential with several as one of its own."""
     for name in fitted.heads or ():
         save_potential(one_head(fitted, name), run_dir / HEADS / name)
-    return Run(prepared.config, prepared.sets, fitted)
 
 
 def write_config(run_dir: Path, config: Any) -> None:
