@@ -69,8 +69,7 @@ class Feed:
 
     def padded(self, indices: Int[np.ndarray, " members"], bucket: Bucket) -> Batch:
         """The structures at these places as a batch of a given size, which has room for them."""
-        frames = [self._frame(i) for i in indices.tolist()]
-        return pad_batch(frames, bucket, cutoff=self._potential.cutoff, dtype=self._dtype)
+        return self._batch([self._frame(i) for i in indices.tolist()], bucket)
 
     def all_batches(self, batch_size: int) -> Generator[Batch, None, None]:
         """Every structure once, the same batches each time."""
@@ -112,4 +111,7 @@ class Feed:
 
     def _pad(self, indices: Int[np.ndarray, " members"], buckets: tuple[Bucket, ...]) -> Batch:
         frames = [self._frame(i) for i in indices.tolist()]
-        return self.padded(indices, smallest_bucket(frames, buckets))
+        return self._batch(frames, smallest_bucket(frames, buckets))
+
+    def _batch(self, frames: list[Frame], bucket: Bucket) -> Batch:
+        return pad_batch(frames, bucket, cutoff=self._potential.cutoff, dtype=self._dtype)
