@@ -104,6 +104,17 @@ class DistillConfig:
 
     def __post_init__(self):
         self._require_terms()
+        for label in {"atomic_energies", "energy_orders"} & set(self.targets.labels):
+            for name in {"baseline", "heads"} & set(self.model):
+                raise ConfigError(
+                    f"{label} by teachers need a student with one set of reference energies of its "
+                    f"own, found model.{name}; remove it, or {label} from targets.labels."
+                )
+        if "energy_orders" in self.targets.labels and self.student.kind != "hipnn":
+            raise ConfigError(
+                "energy_orders are of HIP-NN, found a student with model.kind = "
+                f"{self.student.kind!r}; choose 'hipnn', or atomic_energies instead."
+            )
         if self.teacher.members is None:
             RunConfig(**self._student)
             return

@@ -67,6 +67,10 @@ class Feed:
         for indices in self._plan(epoch, batch_size)[start:]:
             yield Fed(self._pad(indices, buckets), indices)
 
+    def padded(self, indices: Int[np.ndarray, " members"], bucket: Bucket) -> Batch:
+        """The structures at these places as a batch of a given size, which has room for them."""
+        return self._batch([self._frame(i) for i in indices.tolist()], bucket)
+
     def all_batches(self, batch_size: int) -> Generator[Batch, None, None]:
         """Every structure once, the same batches each time."""
         buckets = self._buckets(batch_size)
@@ -89,6 +93,7 @@ class Feed:
             cutoff=self._potential.cutoff,
             reference_energies=self._potential.reference_energies,
             states=self._potential.states,
+            heads=self._potential.heads,
             dtype=self._dtype,
         )
 
@@ -106,5 +111,7 @@ class Feed:
 
     def _pad(self, indices: Int[np.ndarray, " members"], buckets: tuple[Bucket, ...]) -> Batch:
         frames = [self._frame(i) for i in indices.tolist()]
-        bucket = smallest_bucket(frames, buckets)
+        return self._batch(frames, smallest_bucket(frames, buckets))
+
+    def _batch(self, frames: list[Frame], bucket: Bucket) -> Batch:
         return pad_batch(frames, bucket, cutoff=self._potential.cutoff, dtype=self._dtype)
