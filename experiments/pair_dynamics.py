@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jmlip
+from experiments.study import one_of
 from experiments.two_time_steps import (
     Case,
     Course,
@@ -49,8 +50,9 @@ def run(
     )
     parser.add_argument("--runs", type=Path, default=Path("runs") / folder.name)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("parts", nargs="*", choices=PARTS, default=list(PARTS), metavar="PART")
+    parser.add_argument("parts", nargs="*", type=one_of(PARTS), help=f"{', '.join(PARTS)}, or all")
     options = parser.parse_args()
+    parts = options.parts or PARTS
     use_compilation_cache()
     small, pair, conventional = (
         folder / "potentials" / f"{name}-seed{options.seed}"
@@ -64,14 +66,14 @@ def run(
     runs = options.runs / f"dynamics-seed{options.seed}"
     runs.mkdir(parents=True, exist_ok=True)
     start = _equilibrated(conventional, options.runs / "test.xyz", runs, course)
-    if "averages" in options.parts:
+    if "averages" in parts:
         rows = compare([alone, one_step, *with_two], start, course, runs, more=more)
         write_rows(folder / "dynamics.json", rows)
         print(table(rows), summary(rows), sep="\n", flush=True)
-    if "forces" in options.parts:
+    if "forces" in parts:
         every_step = _every_step(conventional, start, runs, course)
         print(slow_forces(jmlip.load_potential(pair), every_step, course.timestep_fs), flush=True)
-    if "speed" in options.parts:
+    if "speed" in parts:
         found = speeds([alone, one_step, *with_two, Case("small alone", small)], start, course)
         write_rows(folder / "speed.json", [found])
         print(_speed_table(found))

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 import jmlip
-from experiments.study import Study, arguments, table, train
+from experiments.study import RMSE, Study, arguments, one_of, table, train
 from jmlip.data.writing import write
 
 KEPT = ("small", "conventional", "pair")
@@ -24,12 +24,9 @@ def run(text: str, folder: Path, *, data: str) -> None:
     parser = arguments(text, folder, data=data)
     variants = tomllib.loads((folder / "variants.toml").read_text())
     names = ["small", "conventional", *variants]
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
+    parser.add_argument("names", nargs="*", type=one_of(names), help=", ".join(names))
     options = parser.parse_args()
-    if unknown := set(options.names) - set(names):
-        parser.error(f"unknown {', '.join(sorted(unknown))}: choose from {', '.join(names)}")
-    errors = {"energy": "energy_rmse_meV", "force": "forces_rmse_meV_A"}
-    study = Study(folder, options.runs, {"": options.runs / "test.xyz"}, errors)
+    study = Study(folder, options.runs, {"": options.runs / "test.xyz"}, RMSE)
     if options.names:
         _split(options.data / "train.xyz", options.runs)
     for seed in options.seeds:

@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from jmlip.cli.main import main as jmlip_command
 
 Row = dict[str, Any]
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+RMSE = {"energy": "energy_rmse_meV", "force": "forces_rmse_meV_A"}  # of `Study.errors`
 
 
 class Study(NamedTuple):
@@ -42,6 +43,17 @@ def arguments(text: str, folder: Path, data: str | None = None) -> argparse.Argu
     return parser
 
 
+def one_of(names: Collection[str]) -> Callable[[str], str]:
+    """Type of a word on the command line; `choices` would refuse that none is given at all."""
+
+    def known(word: str) -> str:
+        if word not in names:
+            raise argparse.ArgumentTypeError(f"unknown {word!r}: choose from {', '.join(names)}")
+        return word
+
+    return known
+
+
 def train(study: Study, name: str, config: str, sets: Mapping[str, Any], *, keep: bool) -> Row:
     """Train `config` with `sets` (section.key to value), score it, and record the row.
 
@@ -54,9 +66,7 @@ def train(study: Study, name: str, config: str, sets: Mapping[str, Any], *, keep
     """
     seed = sets["training.seed"]
     run = study.runs / f"{name.replace(' ', '-')}-seed{seed}"
-    words = [f"{key}={value}" for key, value in sets.items()]
-    command = ["train", str(study.folder / f"{config}.toml"), "--run", str(run), "--resume"]
-    check(jmlip_command([*command, *(word for one in words for word in ("--set", one))]))
+    command("train", study.folder / f"{config}.toml", run, sets)
     if keep:
         kept = study.folder / "potentials" / run.name
         shutil.copytree(run / "potential", kept, dirs_exist_ok=True)
@@ -69,6 +79,20 @@ def train(study: Study, name: str, config: str, sets: Mapping[str, Any], *, keep
     }
     record(study.folder, row)
     return row
+
+
+def command(verb: str, config: Path, run: Path, sets: Mapping[str, Any], *more: str) -> None:
+    """`jmlip VERB`, which goes on with what it left; a command that fails ends the program.
+
+    Args:
+        verb: a command that has a configuration.
+        config: its file.
+        run: its directory.
+        sets: what differs from the file, section.key to value.
+        more: further words.
+    """
+    words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    check(jmlip_command([verb, str(config), "--run", str(run), "--resume", *words, *more]))
 
 
 def score(study: Study, potential: Path, out: Path) -> Row:
@@ -122,6 +146,30 @@ def table(folder: Path, names: Sequence[str], columns: Mapping[str, int]) -> str
         minutes = f"{np.mean([row['minutes'] for row in group]):.0f}"
         lines.append("| " + " | ".join([*head, *cells, minutes]) + " |")
     return "\n".join(lines)
+
+
+def paired(folder: Path, name: str, base: str, columns: Iterable[str]) -> str:
+    """How much lower the errors of a row are than those of another of the same seed.
+
+    Args:
+        folder: of the study.
+        name: the row.
+        base: the other.
+        columns: the errors.
+
+    Returns:
+        Mean and standard error over the seeds that both have, in percent.
+    """
+    of = lambda name: {row["seed"]: row for row in results(folder) if row["name"] == name}
+    ours, others = of(name), of(base)
+    seeds = sorted(ours.keys() & others.keys())
+    lines = []
+    for column in columns:
+        gains = [100.0 * (1.0 - ours[k][column] / others[k][column]) for k in seeds]
+        if len(gains) > 1:
+            error = np.std(gains, ddof=1) / np.sqrt(len(gains))
+            lines.append(f"{column} {np.mean(gains):.1f} ± {error:.1f} % lower")
+    return f"{name} against {base}, {len(seeds)} seeds: {'; '.join(lines)}"
 
 
 def _spread(values: Sequence[float], decimals: int) -> str:

@@ -13,6 +13,7 @@ from jmlip.models.allegro import Allegro
 from jmlip.models.allegro_config import PRESETS as ALLEGRO_PRESETS
 from jmlip.models.allegro_config import AllegroConfig
 from jmlip.models.ani import ANI, ANIConfig
+from jmlip.models.heads import READOUTS, TRUNK, Heads, HeadsConfig
 from jmlip.models.hipnn import HIPNN, HIPNNConfig
 from jmlip.models.lennard_jones import LennardJones, LennardJonesConfig
 from jmlip.models.multi_ace import MultiACE
@@ -42,6 +43,8 @@ MODELS: Mapping[str, tuple[type[nn.Module], type]] = {
 PRESETS: Mapping[str, Mapping[str, Any]] = {**ALLEGRO_PRESETS, **MULTI_ACE_PRESETS}
 KINDS = (*MODELS, "pair")
 """What `model.kind` may be; a pair is made of two models of the others."""
+HEADS = "heads"
+"""Kind of a potential with several heads, each for one data set, on the trunk of one model."""
 
 
 def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
@@ -51,7 +54,8 @@ def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
         kind: name of the model, or of a preset.
         config: fields of its configuration; `size` ("S", "M", "L") stands for those of
             `jmlip.models.sizes`, where they are not given themselves. A "pair" has two tables,
-            `small` and `large`, each with `kind` and the fields of that model.
+            `small` and `large`, each with `kind` and the fields of that model. "heads" has one,
+            `trunk`, and `heads`, reference energies by name.
 
     Raises:
         ConfigError: unknown kind or key (the nearest valid one is named), or a value out of range.
@@ -62,6 +66,8 @@ def make_model(kind: str, config: Mapping[str, Any]) -> nn.Module:
     """
     if kind == "pair":
         return _make_pair(from_dict(PairConfig, config, where="model"))
+    if kind == HEADS:
+        return _make_heads(from_dict(HeadsConfig, config, where="model"))
     return _make_single(kind, config, where="model")
 
 
@@ -92,13 +98,62 @@ def _make_pair(config: PairConfig) -> Pair:
     """Both models, and a configuration in which all their fields are named."""
     models, tables = {}, {}
     for name in PARTS:
-        given = {**getattr(config, name), "species": [*config.species]}
-        kind = given.pop("kind")
-        model: Any = _make_single(kind, given, where=f"model.{name}")
-        models[name] = model
-        tables[name] = {"kind": kind, **to_dict(model.config)}
-        del tables[name]["species"]
+        models[name], tables[name] = _make_part(getattr(config, name), config.species, name)
     return Pair(config=PairConfig(species=config.species, **tables), **models)
+
+
+def _make_part(
+    table: Mapping[str, Any], species: tuple[int, ...], name: str
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A model within another one, and its table with all fields named."""
+    given = {**table, "species": [*species]}
+    kind = given.pop("kind", "")
+    model: Any = _make_single(kind, given, where=f"model.{name}")
+    named = {"kind": kind, **to_dict(model.config)}
+    del named["species"]
+    return model, named
+
+
+def _make_heads(config: HeadsConfig) -> Heads:
+    """The model of the trunk, and a configuration in which all its fields are named."""
+    model, table = _make_part(config.trunk, config.species, TRUNK)
+    if type(model) not in READOUTS:
+        known = [kind for kind, (module, _) in MODELS.items() if module in READOUTS]
+        raise ConfigError(
+            f"a model with heads must be one of {', '.join(known)}, found {table['kind']!r}; "
+            "choose one of these, or remove model.heads."
+        )
+    return Heads(config=dataclasses.replace(config, trunk=table), single=model)
+
+
+def one_head(potential: Potential, name: str) -> Potential:
+    """One head of a potential with several, as an ordinary potential.
+
+    Raises:
+        PotentialError: there is no such head.
+
+    Example:
+        >>> import jax
+        >>> from jmlip.potentials.potential import initial_potential
+        >>> trunk = {"kind": "hipnn", "n_features": 4, "n_onsite": 0}
+        >>> heads = {"dft": [-13.6, -2041.8], "cc": [-13.7, -2043.0]}
+        >>> model = make_model("heads", {"species": [1, 8], "heads": heads, "trunk": trunk})
+        >>> both = initial_potential(
+        ...     "heads", model, key=jax.random.key(0), reference_energies=heads["dft"]
+        ... )
+        >>> one_head(both, "cc").kind, one_head(both, "cc").reference_energies
+        ('hipnn', (-13.7, -2043.0))
+    """
+    if not (isinstance(potential.model, Heads) and name in (potential.heads or {})):
+        raise PotentialError(unknown(name, potential.heads or {}, what=f"head {name!r}"))
+    config = potential.model.config
+    return dataclasses.replace(
+        potential,
+        kind=config.trunk["kind"],
+        model=potential.model.single,
+        params={**potential.params[TRUNK], **potential.params[name]},
+        reference_energies=config.heads[name],
+    )
 
 
 def split_pair(potential: Potential) -> tuple[Potential, Potential] | None:
@@ -148,6 +203,7 @@ def load_potential(path: str | Path) -> Potential:
         ('hipnn', (1, 8), 6.5)
     """
     files = read_potential_files(path)
+    # the parts of a pair, the trunk of heads
     tables = [files.model, *(part for part in files.model.values() if isinstance(part, dict))]
     if any("size" in table for table in tables):
         raise PotentialError(f"{path}: config.json must name all fields, found 'size' instead.")

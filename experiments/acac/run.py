@@ -8,10 +8,11 @@
 The data are dataset_acac of github.com/davkovacs/BOTNet-datasets.
 """
 
+import argparse
 import tomllib
 from pathlib import Path
 
-from experiments.study import Study, arguments, table, train
+from experiments.study import RMSE, Row, Study, arguments, one_of, table, train
 from jmlip.models.sizes import SIZES
 
 HERE = Path(__file__).parent
@@ -21,25 +22,15 @@ COLUMNS = {"300 K energy": 1, "300 K force": 1, "600 K energy": 1, "600 K force"
 
 def main() -> None:
     parser = arguments(__doc__ or "", HERE)
-    parser.add_argument("configs", nargs="*", metavar="CONFIG", help=", ".join(CONFIGS))
-    parser.add_argument("--presets", nargs="*", metavar="KIND", help="all, or those named")
-    parser.add_argument("--ablations", nargs="*", metavar="NAME", help="all, or those named")
-    options = parser.parse_args()
-    if unknown := set(options.configs) - set(CONFIGS):
-        parser.error(f"unknown {', '.join(sorted(unknown))}: choose from {', '.join(CONFIGS)}")
-    data = options.data.resolve()
-    tests = {"300 K": data / "test_300K.xyz", "600 K": data / "train_600K.xyz"}
-    errors = {"energy": "energy_rmse_meV", "force": "forces_rmse_meV_A"}
-    study = Study(HERE, options.runs, tests, errors)
     changes = tomllib.loads((HERE / "ablations.toml").read_text())
+    parser.add_argument("configs", nargs="*", type=one_of(CONFIGS), help=", ".join(CONFIGS))
+    parser.add_argument("--presets", nargs="*", type=one_of(SIZES), help="all, or those named")
+    parser.add_argument("--ablations", nargs="*", type=one_of(changes), help="all, or those named")
+    options = parser.parse_args()
+    study = study_of(HERE, options)
     chosen = lambda names, every: () if names is None else names or every
     for seed in options.seeds:
-        sets = {
-            "data.train": data / "train_300K.xyz",
-            "data.test": data / "test_300K.xyz",
-            "data.split_seed": seed,
-            "training.seed": seed,
-        }
+        sets = frames_of(options, seed)
         for name in options.configs:
             train(study, name, name, sets, keep=True)
         for kind in chosen(options.presets, SIZES):
@@ -51,6 +42,24 @@ def main() -> None:
     if options.table:
         presets = [f"{kind} S" for kind in SIZES]
         print(*(table(HERE, n, COLUMNS) for n in (CONFIGS, presets, [*changes])), sep="\n\n")
+
+
+def study_of(folder: Path, options: argparse.Namespace) -> Study:
+    """A study of these data: scored at the temperature of training, and above it."""
+    data = options.data.resolve()
+    tests = {"300 K": data / "test_300K.xyz", "600 K": data / "train_600K.xyz"}
+    return Study(folder, options.runs, tests, RMSE)
+
+
+def frames_of(options: argparse.Namespace, seed: int) -> Row:
+    """The settings of a run that name its frames and seed."""
+    data = options.data.resolve()
+    return {
+        "data.train": data / "train_300K.xyz",
+        "data.test": data / "test_300K.xyz",
+        "data.split_seed": seed,
+        "training.seed": seed,
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Tables and the picture of the README, from results.json."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments.differentiable_md.liquid import TRUE
-
-
-def results(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "results.json"
-    return json.loads(path.read_text()) if path.exists() else []
+from experiments.study import results
 
 
 def tables(folder: Path) -> str:

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 import jmlip
-from experiments.study import arguments, check, record, table
-from jmlip.cli.main import main as jmlip_command
+from experiments.study import arguments, command, record, table
 from jmlip.data import write
 
 HERE = Path(__file__).parent
@@ -98,7 +97,8 @@ def train_teachers(run: Path, seed: int, options, sets: Mapping[str, Any]) -> li
     """The potentials of the teachers of one seed."""
     wanted = max(options.members)
     there = len(list(run.glob("member_*/summary.json")))
-    command("ensemble", "teacher", run, {**sets}, "--members", str(max(wanted, there)))
+    number = str(max(wanted, there))
+    command("ensemble", HERE / "teacher.toml", run, sets, "--members", number)
     errors = json.loads((run / "errors.json").read_text())["test"]["errors"]
     places = []
     for k in range(wanted):
@@ -119,7 +119,7 @@ def train_student(
     run = options.runs / f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
     chosen = json.dumps([str(path) for path in teachers[:m]])
     more = {"teacher.potentials": chosen, "loss.forces.weight": weight}
-    command("distill", "student", run, {**sets, **more})
+    command("distill", HERE / "student.toml", run, {**sets, **more})
     errors = json.loads((run / "errors.json").read_text())["test"]["errors"]
     potential = run / "student" / "potential"
     minutes = json.loads((run / "student" / "summary.json").read_text())["minutes"]
@@ -128,13 +128,6 @@ def train_student(
         note(mean_name(m), seed, errors[mean_name(m)], teachers[0], 0.0)
     if (m, weight) == (KEPT, 1.0):
         keep(potential, f"student_{seed}")
-
-
-def command(verb: str, config: str, run: Path, sets: Mapping[str, Any], *more: str) -> None:
-    """One command, which goes on with what it left."""
-    words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
-    place = ["--run", str(run), "--resume"]
-    check(jmlip_command([verb, str(HERE / f"{config}.toml"), *place, *words, *more]))
 
 
 def note(name: str, seed: int, errors: Mapping[str, float], potential: Path, minutes: float):

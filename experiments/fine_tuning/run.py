@@ -13,7 +13,7 @@ import numpy as np
 
 import jmlip
 from experiments.ensemble_distillation.run import split
-from experiments.study import Study, arguments, record, score, table, train
+from experiments.study import RMSE, Study, arguments, one_of, record, score, table, train
 from jmlip.data.writing import write
 
 HERE = Path(__file__).parent
@@ -25,11 +25,8 @@ EPOCHS_OF_FEW = 600  # 3000 steps, against 8100 of all frames
 
 def main() -> None:
     parser = arguments(__doc__ or "", HERE, data="ethanol_ccsdt")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("names", nargs="*", type=one_of(NAMES), help=", ".join(NAMES))
     options = parser.parse_args()
-    if unknown := set(options.names) - set(NAMES):
-        parser.error(f"unknown {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
-    errors = {"energy": "energy_rmse_meV", "force": "forces_rmse_meV_A"}
     tests = {"": options.runs / "test.xyz"}
     low = options.data.parent / "ethanol"
     if options.names:
@@ -46,7 +43,7 @@ def main() -> None:
             "scratch-600": high,
         }
         for name in options.names:
-            study = Study(HERE, options.runs, tests, errors)
+            study = Study(HERE, options.runs, tests, RMSE)
             if name == "base":
                 study = study._replace(tests={"": low / "test.xyz"})
             if name == "untouched":

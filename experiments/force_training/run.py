@@ -8,35 +8,23 @@ The data are dataset_acac of github.com/davkovacs/BOTNet-datasets.
 
 from pathlib import Path
 
-from experiments.study import Study, arguments, record, table, train
+from experiments.acac.run import COLUMNS, frames_of, study_of
+from experiments.study import arguments, one_of, table, train
 
 HERE = Path(__file__).parent
 RUNS = ["energies", "double_backward", "jvp", "finite_difference"]
-COLUMNS = {"300 K energy": 1, "300 K force": 1, "600 K energy": 1, "600 K force": 1, "seconds": 0}
 
 
 def main() -> None:
     parser = arguments(__doc__ or "", HERE, "acac")
-    parser.add_argument("names", nargs="*", metavar="RUN", help=", ".join(RUNS))
+    parser.add_argument("names", nargs="*", type=one_of(RUNS), help=", ".join(RUNS))
     options = parser.parse_args()
-    if unknown := set(options.names) - set(RUNS):
-        parser.error(f"unknown {', '.join(sorted(unknown))}: choose from {', '.join(RUNS)}")
-    data = options.data.resolve()
-    tests = {"300 K": data / "test_300K.xyz", "600 K": data / "train_600K.xyz"}
-    errors = {"energy": "energy_rmse_meV", "force": "forces_rmse_meV_A"}
-    study = Study(HERE, options.runs, tests, errors)
+    study = study_of(HERE, options)
     for seed in options.seeds:
-        sets = {
-            "data.train": data / "train_300K.xyz",
-            "data.test": data / "test_300K.xyz",
-            "data.split_seed": seed,
-            "training.seed": seed,
-        }
         for name in options.names:
             change = {"loss.forces": "{weight=1.0}", "training.force_gradient": name}
             change = {} if name == "energies" else change
-            row = train(study, name, "recipe", {**sets, **change}, keep=False)
-            record(HERE, row | {"seconds": round(60.0 * row["minutes"], 1)})
+            train(study, name, "recipe", {**frames_of(options, seed), **change}, keep=False)
     if options.table:
         print(table(HERE, RUNS, COLUMNS))
 

@@ -20,6 +20,7 @@ import numpy as np
 from ase.build import bulk
 
 from experiments.md_averages.compare import block_means, compare, tables
+from experiments.study import one_of
 from jmlip.core import units
 from jmlip.core.structure import Structure
 from jmlip.factory import make_model
@@ -117,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("systems", nargs="*", choices=[[], *SYSTEMS], metavar="SYSTEM")
+    parser.add_argument("systems", nargs="*", type=one_of(SYSTEMS), help=", ".join(SYSTEMS))
     parser.add_argument("--ensembles", nargs="+", choices=ENSEMBLES, default=ENSEMBLES)
     parser.add_argument("--steps", type=int, default=40_000, help="after equilibration")
     parser.add_argument("--table", action="store_true", help="print the tables of the README")

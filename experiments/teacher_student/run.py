@@ -1,11 +1,11 @@
 """Teach a small HIP-NN the atomic energies of a large one, and compare it with an untaught one.
 
-    python -m experiments.teacher_student.run teacher plain taught --seeds 0
-    python -m experiments.teacher_student.run teacher plain taught annealed permuted --seeds 0 1 2 3
-    python -m experiments.teacher_student.run --table
+    python -m experiments.teacher_student.run ethanol teacher plain taught permuted --seeds 0 1 2 3
+    python -m experiments.teacher_student.run copper teacher plain taught permuted --seeds 0 1 2 3
+    python -m experiments.teacher_student.run ethanol --table
 
 The teacher of a seed is trained on the same frames and split as its students. The data are ethanol
-at CCSD(T)/cc-pVTZ: 800 frames, every fourth of them held out.
+at CCSD(T)/cc-pVTZ, 800 frames, every fourth of them held out; and copper of mlearn, PBE.
 """
 
 import json
@@ -16,65 +16,77 @@ from pathlib import Path
 from typing import Any
 
 import jmlip
-from experiments.ensemble_distillation.run import split
-from experiments.study import Study, arguments, check, record, table, train
-from jmlip.cli.main import main as jmlip_command
+from experiments.ensemble_distillation.run import COLUMNS, ERRORS, split
+from experiments.study import Study, arguments, command, one_of, paired, record, table, train
 
 HERE = Path(__file__).parent
-COLUMNS = {"energy MAE": 2, "energy RMSE": 2, "force MAE": 1, "force RMSE": 1}
-ERRORS = ("energy_mae_meV", "energy_rmse_meV", "forces_mae_meV_A", "forces_rmse_meV_A")
+VARIANTS = tomllib.loads((HERE / "variants.toml").read_text())
+NAMES = ("teacher", "plain", *VARIANTS)
+CASES = {
+    "ethanol": {},
+    # cells of up to 108 atoms, whose energies must not drown the forces
+    "copper": {"loss.energy.weight": 0.1, "training.batch_size": 4, "training.max_epochs": 30},
+}
+KEPT = {"teacher": "teacher", "plain": "student_plain", "taught": "student_distilled"}
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "", HERE, data="ethanol_ccsdt")
-    variants = tomllib.loads((HERE / "variants.toml").read_text())
-    every = ["teacher", "plain", *variants]
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(every))
+    parser = arguments(__doc__ or "", HERE)
+    parser.set_defaults(data=parser.get_default("data").parent)
+    parser.add_argument("case", choices=CASES, help="the data")
+    parser.add_argument("names", nargs="*", type=one_of(NAMES), help=", ".join(NAMES))
     options = parser.parse_args()
-    if unknown := set(options.names) - set(every):
-        parser.error(f"unknown {', '.join(sorted(unknown))}: choose from {', '.join(every)}")
-    errors = dict(zip(COLUMNS, ERRORS, strict=True))
-    study = Study(HERE, options.runs, {"": options.runs / "test.xyz"}, errors)
-    if options.names:
-        split(options.data / "train.xyz", options.runs)
+    case, runs = options.case, options.runs
+    train_file, test = runs / "train.xyz", runs / "test.xyz"
+    if case == "copper":
+        train_file, test = (options.data / "mlearn" / f"Cu_{n}.xyz" for n in ("train", "test"))
+    elif options.names:
+        split(options.data / "ethanol_ccsdt" / "train.xyz", runs)
+    study = Study(HERE, runs, {"": test}, dict(zip(COLUMNS, ERRORS, strict=True)))
+    files = {"data.train": train_file.resolve(), "data.test": test.resolve()}
     for seed in options.seeds:
-        sets = {
-            **{f"data.{n}": (options.runs / f"{n}.xyz").resolve() for n in ("train", "test")},
-            "data.split_seed": seed,
-            "training.seed": seed,
-        }
+        sets = {**files, **CASES[case], "data.split_seed": seed, "training.seed": seed}
         for name in options.names:
-            if name in variants:
-                _teach(study, name, {**sets, **_settings(variants[name])}, seed)
-            else:
-                train(study, name, name, sets, keep=seed == 0)
+            _run(study, case, name, sets)
     if options.table:
-        print(table(HERE, every, COLUMNS))
+        print(table(HERE, [f"{case} {name}" for name in NAMES], COLUMNS))
+        for name in VARIANTS:
+            print(paired(HERE, f"{case} {name}", f"{case} plain", COLUMNS))
 
 
-def _settings(words: list[str]) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in words)
+def _run(study: Study, case: str, name: str, sets: Mapping[str, Any]) -> None:
+    """Train one potential; keep that of the first seed."""
+    seed = sets["training.seed"]
+    if name in VARIANTS:
+        _teach(study, case, name, sets)
+        potential = study.runs / f"{case}-{name}-seed{seed}" / "student" / "potential"
+    else:
+        train(study, f"{case} {name}", name, sets, keep=False)
+        potential = study.runs / f"{case}-{name}-seed{seed}" / "potential"
+    if seed == 0 and name in KEPT:
+        kept = HERE / "potentials" / f"{case}_{KEPT[name]}"
+        shutil.copytree(potential, kept, dirs_exist_ok=True)
 
 
-def _teach(study: Study, name: str, sets: Mapping[str, Any], seed: int) -> None:
+def _teach(study: Study, case: str, name: str, sets: Mapping[str, Any]) -> None:
     """A student of the teacher of its seed, which must be trained."""
-    run = study.runs / f"{name}-seed{seed}"
-    sets = {**sets, "teacher.potentials": (study.runs / f"teacher-seed{seed}/potential").resolve()}
-    words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
-    place = ["--run", str(run), "--resume"]
-    check(jmlip_command(["distill", str(HERE / "student.toml"), *place, *words]))
+    seed = sets["training.seed"]
+    run = study.runs / f"{case}-{name}-seed{seed}"
+    teacher = study.runs / f"{case}-teacher-seed{seed}" / "potential"
+    further = dict(word.split("=", 1) for word in VARIANTS[name])
+    sets = {**sets, **further, "teacher.potentials": teacher.resolve()}
+    command("distill", HERE / "student.toml", run, sets)
     potential = run / "student" / "potential"
-    found = json.loads((run / "errors.json").read_text())["test"]["errors"]["student"]
+    (test,) = json.loads((run / "errors.json").read_text()).values()
+    found = test["errors"]["student"]
     row = {
-        "name": name,
+        "name": f"{case} {name}",
         "seed": seed,
         "minutes": json.loads((run / "student" / "summary.json").read_text())["minutes"],
         "parameters": jmlip.load_potential(potential).n_parameters,
         **{column: found[key] for column, key in study.errors.items()},
     }
     record(HERE, row)
-    if seed == 0:
-        shutil.copytree(potential, HERE / "potentials" / run.name, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

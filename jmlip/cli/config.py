@@ -17,6 +17,8 @@ from jmlip.training.losses import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig
 
 Files = str | tuple[str, ...]
+STARTS = ("potential", "baseline")
+"""Fields of a model that name directories of potentials."""
 FILE_FIELDS = ("train", "validation", "test", "isolated_atoms")
 
 
@@ -103,7 +105,9 @@ class RunConfig:
     Args:
         data: section `data`.
         model: section `model`: `kind` and the fields of that model's configuration, without the
-            species, which the data name; or `potential` alone, a directory to start from.
+            species, which the data name; or `potential` alone, a directory to start from. With
+            `baseline`, a directory, the model is a correction to that potential, which stays; with
+            `heads`, names, it has readouts for each of several data sets.
         loss: section `loss`; if absent, energies and forces as far as the data have them.
         optimizer: section `optimizer`.
         training: section `training`.
@@ -120,6 +124,11 @@ class RunConfig:
 
     def __post_init__(self):
         check_model(self.model)
+        if "baseline" in self.model and "small" in (self.optimizer.rate_factors or {}):
+            raise ConfigError(
+                "optimizer.rate_factors.small means nothing with model.baseline, which stays as it "
+                "is; remove it, or choose kind = 'pair' with small = {potential = ...}."
+            )
         self.training_config(self.loss or DEFAULT_LOSS)
 
     @property
@@ -138,7 +147,11 @@ class RunConfig:
 
     def training_config(self, loss: LossConfig) -> TrainingConfig:
         """What `fit` wants."""
-        return TrainingConfig(loss=loss, optimizer=self.optimizer, training=self.training)
+        optimizer = self.optimizer
+        if "baseline" in self.model:
+            factors = {**(optimizer.rate_factors or {}), "small": 0.0}
+            optimizer = dataclasses.replace(optimizer, rate_factors=factors)
+        return TrainingConfig(loss=loss, optimizer=optimizer, training=self.training)
 
 
 EQUIVARIANT_RATE = 0.03
@@ -156,8 +169,12 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: not a valid configuration.
     """
-    values = absolute_paths(override(load_toml(path), assignments), path)
-    return from_dict(RunConfig, with_learning_rate(values))
+    return from_dict(RunConfig, with_learning_rate(read_sections(path, assignments)))
+
+
+def read_sections(path: Path, assignments: Sequence[str]) -> dict[str, Any]:
+    """The sections of a file with overrides and absolute paths."""
+    return absolute_paths(override(load_toml(path), assignments), path)
 
 
 def absolute_paths(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -191,9 +208,11 @@ def with_learning_rate(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _absolute_start(path: Path, table: Any) -> Any:
     """A model, or a part of a pair, with the place of the potential that it starts from."""
-    if not (isinstance(table, Mapping) and "potential" in table):
+    if not isinstance(table, Mapping):
         return table
-    return {**table, "potential": absolute(path.absolute().parent, table["potential"])}
+    folder = path.absolute().parent
+    starts = {name: absolute(folder, table[name]) for name in STARTS if name in table}
+    return {**table, **starts}
 
 
 def absolute(folder: Path, value: Any) -> Any:

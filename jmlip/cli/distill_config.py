@@ -11,9 +11,10 @@ from jmlip.cli.config import (
     RunConfig,
     absolute,
     absolute_paths,
+    read_sections,
     with_learning_rate,
 )
-from jmlip.core.config import from_dict, load_toml, override
+from jmlip.core.config import from_dict
 from jmlip.core.errors import ConfigError
 from jmlip.training.config import LoopConfig
 from jmlip.training.distill import TargetsConfig
@@ -103,6 +104,17 @@ class DistillConfig:
 
     def __post_init__(self):
         self._require_terms()
+        for label in {"atomic_energies", "energy_orders"} & set(self.targets.labels):
+            for name in {"baseline", "heads"} & set(self.model):
+                raise ConfigError(
+                    f"{label} by teachers need a student with one set of reference energies of its "
+                    f"own, found model.{name}; remove it, or {label} from targets.labels."
+                )
+        if "energy_orders" in self.targets.labels and self.student.kind != "hipnn":
+            raise ConfigError(
+                "energy_orders are of HIP-NN, found a student with model.kind = "
+                f"{self.student.kind!r}; choose 'hipnn', or atomic_energies instead."
+            )
         if self.teacher.members is None:
             RunConfig(**self._student)
             return
@@ -148,16 +160,8 @@ class DistillConfig:
 
 
 def load_distill_config(path: Path, assignments: Sequence[str] = ()) -> DistillConfig:
-    """Read a configuration, apply overrides, and make its paths absolute.
-
-    Args:
-        path: TOML file; relative paths in it start from its folder.
-        assignments: `section.key=value`.
-
-    Raises:
-        ConfigError: not a valid configuration.
-    """
-    values = absolute_paths(override(load_toml(path), assignments), path)
+    """Read a configuration; arguments and errors are those of `jmlip.cli.config.load_config`."""
+    values = read_sections(path, assignments)
     teacher = values.get("teacher")
     if isinstance(teacher, Mapping):
         values["teacher"] = _teacher_values(teacher, values, path)

@@ -17,13 +17,14 @@ from jmlip.cli.distill_config import DistillConfig
 from jmlip.cli.ensemble_workflow import compared_sections, print_compared, write_errors
 from jmlip.cli.kernels import mention_kernels
 from jmlip.cli.members import compare_tests, train_members
+from jmlip.cli.model_section import complete_model
+from jmlip.cli.references import reference_energies
 from jmlip.cli.sets import Sets, read_sets
 from jmlip.cli.workflow import (
     Prepared,
     Run,
     describe,
     prepare,
-    reference_energies,
     run_directory,
     write_config,
 )
@@ -34,7 +35,14 @@ from jmlip.data import species_of
 from jmlip.factory import load_ensemble, load_potential
 from jmlip.potentials.ensembles import is_ensemble
 from jmlip.potentials.potential import Potential
-from jmlip.training.distill import TargetName, ensemble_targets, require_known
+from jmlip.training.distill import (
+    ORDERS,
+    TargetName,
+    ensemble_targets,
+    mean_weight,
+    require_known,
+    require_spread,
+)
 from jmlip.training.loop import POTENTIAL, fit
 from jmlip.training.stored_targets import load_targets, made_from, save_targets
 from jmlip.training.validation import require_labels
@@ -61,6 +69,7 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
         sets = read_sets(config.data)
         _require_labels(config, sets)
         teachers = _load_teachers(config, sets)
+        require_spread(config.targets, config.teacher.members or len(teachers or ()))
         if teachers is None:
             teachers = train_members(
                 config.teachers,
@@ -143,7 +152,21 @@ def _pretended(structures: Sequence[Structure], labels: Sequence[TargetName]) ->
         "forces": lambda n: (n, 3),
         "atomic_energies": lambda n: (n,),
     }
-    return [s.replace(**{k: np.zeros(shapes[k](s.n_atoms)) for k in labels}) for s in structures]
+    found = [
+        s.replace(**{k: np.zeros(shapes[k](s.n_atoms)) for k in labels if k != ORDERS})
+        for s in structures
+    ]
+    if ORDERS not in labels:
+        return found
+    orders = lambda s: {"arrays": {ORDERS: np.zeros((s.n_atoms, 1))}}
+    return [s.replace(info=orders(s)) for s in found]
+
+
+def _n_orders(config: DistillConfig) -> int:
+    """Interaction layers of the student, or 1 where nobody asks."""
+    if ORDERS not in config.targets.labels:
+        return 1
+    return complete_model(config.model, (1,), None).config.n_interactions
 
 
 def _with_targets(
@@ -158,12 +181,15 @@ def _with_targets(
 
     dtype = config.training.dtype
     data = teachers, sets.train, sets.validation, config.targets
-    key = made_from(*data, references=references(sets.train), dtype=dtype)
+    n_orders = _n_orders(config)
+    key = made_from(*data, references=references(sets.train), n_orders=n_orders, dtype=dtype)
     found = load_targets(folder, key)
     if found is None:
-        made = ensemble_targets(*data, references=references, dtype=dtype)
+        made = ensemble_targets(*data, references=references, n_orders=n_orders, dtype=dtype)
         found = save_targets(folder, made, key)
     words = ", ".join(config.targets.labels)
+    for label in config.targets.spread_scale or {}:
+        words += f" (mean weight of {label} {mean_weight(found.train, label):.3f})"
     n, m = len(found.train) + len(found.validation), len(teachers)
     print(f"targets: {words} of {n} structures by {m} teacher{'s'[: m > 1]}.", flush=True)
     return Sets(found.train, found.validation, sets.tests)

@@ -16,7 +16,13 @@ from jmlip.training.report import COLUMNS, Section, Table, write_html
 
 
 def train_ensemble(
-    config: RunConfig, run_dir: Path, *, members: int, command: str, resume: bool = False
+    config: RunConfig,
+    run_dir: Path,
+    *,
+    members: int,
+    command: str,
+    together: bool = False,
+    resume: bool = False,
 ) -> list[Potential]:
     """Train the members of an ensemble and write their report.
 
@@ -25,6 +31,7 @@ def train_ensemble(
         run_dir: must be empty or absent, unless the run is resumed.
         members: how many.
         command: what goes into the provenance.
+        together: train them at once, by one compiled program.
         resume: go on with what `run_dir` holds, or start where it holds nothing.
 
     Raises:
@@ -33,7 +40,9 @@ def train_ensemble(
     """
     with run_directory(run_dir, resume=resume), only_writer(run_dir):
         sets = read_sets(config.data)
-        potentials = train_members(config, run_dir, sets, members=members, command=command)
+        potentials = train_members(
+            config, run_dir, sets, members=members, command=command, together=together
+        )
         write_config(run_dir, config)
         named = {f"member {number}": p for number, p in enumerate(potentials)}
         compared = compare_tests(named, sets.tests, dtype=config.training.dtype)

@@ -21,6 +21,19 @@ def add_parser(subparsers) -> None:
     )
     kinds.add_potential(parser)
     kinds.add_start(parser)
+    _add_run(parser)
+    _add_thermostat(parser)
+    _add_pressure(parser)
+    _add_time_steps(parser)
+    _add_batch(parser)
+    kinds.add_dtype(parser, default="float32")
+    parser.add_argument(
+        "--restart", action="store_true", help="continue the trajectory from its checkpoint"
+    )
+    parser.set_defaults(run=run, resume_hint="continue with the same command and --restart")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ensemble",
         required=True,
@@ -44,6 +57,28 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="TRAJ", help="trajectory to write"
     )
+    parser.add_argument(
+        "--seed",
+        type=kinds.not_negative(int),
+        metavar="N",
+        help="of velocities and noise (default: 0)",
+    )
+    parser.add_argument(
+        "--every",
+        type=kinds.positive(int),
+        default=100,
+        metavar="N",
+        help="steps between frames (default: 100)",
+    )
+    parser.add_argument(
+        "--hydrogen-mass-u",
+        type=kinds.positive(float),
+        metavar="U",
+        help="mass of hydrogen, taken from the atoms it is bound to: longer time steps",
+    )
+
+
+def _add_thermostat(parser: argparse.ArgumentParser) -> None:
     temperature = parser.add_mutually_exclusive_group()
     temperature.add_argument(
         "--temperatures-K",
@@ -64,19 +99,6 @@ def add_parser(subparsers) -> None:
         help="from --temperature-K in straight lines to these points (not nve, nose-hoover, mtk)",
     )
     parser.add_argument(
-        "--seed",
-        type=kinds.not_negative(int),
-        metavar="N",
-        help="of velocities and noise (default: 0)",
-    )
-    parser.add_argument(
-        "--every",
-        type=kinds.positive(int),
-        default=100,
-        metavar="N",
-        help="steps between frames (default: 100)",
-    )
-    parser.add_argument(
         "--friction-per-ps",
         type=kinds.positive(float),
         metavar="X",
@@ -88,20 +110,6 @@ def add_parser(subparsers) -> None:
         metavar="FS",
         help="relaxation time, nose-hoover, csvr and npt only (default: 100)",
     )
-    parser.add_argument(
-        "--hydrogen-mass-u",
-        type=kinds.positive(float),
-        metavar="U",
-        help="mass of hydrogen, taken from the atoms it is bound to: longer time steps",
-    )
-    _add_pressure(parser)
-    _add_time_steps(parser)
-    _add_batch(parser)
-    kinds.add_dtype(parser, default="float32")
-    parser.add_argument(
-        "--restart", action="store_true", help="continue the trajectory from its checkpoint"
-    )
-    parser.set_defaults(run=run, resume_hint="continue with the same command and --restart")
 
 
 def _add_pressure(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
-"""Training the members of an ensemble one after the other, and comparing them on test sets."""
+"""Training the members of an ensemble, one by one or at once, and comparing them on test sets."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jmlip.cli.config import FILE_FIELDS, RunConfig
+from jmlip.cli.kernels import mention_kernels
 from jmlip.cli.sets import Sets
-from jmlip.cli.workflow import CONFIG, fit_config, run_directory
+from jmlip.cli.workflow import (
+    CONFIG,
+    describe,
+    fit_config,
+    prepare,
+    run_directory,
+    write_config,
+    write_heads,
+)
 from jmlip.core.checkpoint import read_json, write_json
 from jmlip.core.config import load_toml, to_dict
 from jmlip.core.errors import ConfigError, JmlipError
@@ -23,6 +33,7 @@ from jmlip.training.checkpoints import require_same
 from jmlip.training.evaluation import evaluate_predictions
 from jmlip.training.loop import POTENTIAL, SUMMARY
 from jmlip.training.metrics import root_mean_square
+from jmlip.training.together import Run, fit_together, require_shared
 
 PLAN, ENSEMBLE = "plan.json", "ensemble"
 
@@ -35,7 +46,13 @@ def member_config(config: RunConfig, number: int) -> RunConfig:
 
 
 def train_members(
-    config: RunConfig, run_dir: Path, sets: Sets, *, members: int, command: str
+    config: RunConfig,
+    run_dir: Path,
+    sets: Sets,
+    *,
+    members: int,
+    command: str,
+    together: bool = False,
 ) -> list[Potential]:
     """Train the members that are not yet trained, and write the ensemble of all.
 
@@ -47,9 +64,11 @@ def train_members(
         sets: the data, as the configuration of the first member splits them.
         members: how many.
         command: what goes into the provenance.
+        together: train those that are not yet trained at once, by one compiled program.
 
     Raises:
-        ConfigError: there are too few members, or `run_dir` holds others.
+        ConfigError: there are too few members, `run_dir` holds others, or members that shall be
+            trained together do not have the same model.
         DivergenceError: training left the finite numbers.
         JmlipError: a member was stopped by the clock.
     """
@@ -59,11 +78,14 @@ def train_members(
     with run_directory(run_dir, resume=True):
         if (run_dir / PLAN).exists():
             require_same(read_json(run_dir / PLAN), plan)
+        if together:
+            _train_together(config, run_dir, members, command=command)
+            write_json(run_dir / PLAN, plan)
         for number in range(members):
             place, own = run_dir / f"member_{number}", member_config(config, number)
             if _has_ended(place, own):
                 print(f"member {number} of {members} is trained.", flush=True)
-            else:
+            elif not together:
                 print(f"member {number} of {members}:", flush=True)
                 fit_config(own, place, command=command, resume=True)
             write_json(run_dir / PLAN, plan)
@@ -75,6 +97,29 @@ def train_members(
             potentials.append(load_potential(place / POTENTIAL))
         write_ensemble(potentials, run_dir / ENSEMBLE)
     return potentials
+
+
+def _train_together(config: RunConfig, run_dir: Path, members: int, *, command: str) -> None:
+    """Train the members that are not yet trained at once."""
+    configs = {run_dir / f"member_{k}": member_config(config, k) for k in range(members)}
+    left = {place: own for place, own in configs.items() if not _has_ended(place, own)}
+    if not left:
+        return
+    prepared = {place: prepare(own, command=command) for place, own in left.items()}
+    first = next(iter(prepared.values()))
+    print(f"{len(left)} of {members} members together, the first:\n{describe(first)}", flush=True)
+    mention_kernels(first.potential.model)
+    runs = [
+        Run(p.potential, p.sets.train, p.sets.validation, p.training, place)
+        for place, p in prepared.items()
+    ]
+    require_shared(runs)
+    with contextlib.ExitStack() as stack:
+        for place, p in prepared.items():
+            stack.enter_context(run_directory(place, resume=True))
+            write_config(place, p.config)
+        for place, fitted in zip(prepared, fit_together(runs), strict=True):
+            write_heads(place, fitted)
 
 
 def _plan(config: RunConfig, sets: Sets) -> dict[str, Any]:

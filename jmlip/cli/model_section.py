@@ -1,7 +1,9 @@
 """The section `model` of a configuration: what is given, and what follows from the data.
 
 The model, or a part of a pair, may be given as `potential`, a directory: then kind, fields and
-first parameters are those of that potential.
+first parameters are those of that potential. With `baseline`, a directory, the section is that of a
+correction to that potential: together they are a pair, whose small part stays as it is. With
+`heads`, names, the model gets readouts for each of several data sets.
 """
 
 import dataclasses
@@ -12,7 +14,8 @@ from jmlip.core.config import to_dict, unknown
 from jmlip.core.errors import ConfigError
 from jmlip.core.types import Params
 from jmlip.data import Statistics
-from jmlip.factory import KINDS, MODELS, load_potential, make_model
+from jmlip.factory import HEADS, KINDS, MODELS, load_potential, make_model
+from jmlip.models.heads import TRUNK, split_readouts
 from jmlip.models.pair import PARTS
 from jmlip.potentials.potential import Potential
 
@@ -23,6 +26,10 @@ R_LOW, R_HIGH = 0.95, 0.85
 
 def kind_of(section: Table) -> str:
     """Name of the model."""
+    if "heads" in section:
+        return HEADS
+    if "baseline" in section:
+        return "pair"
     if "potential" in section:
         return load_potential(section["potential"]).kind
     return str(section.get("kind", "hipnn"))
@@ -36,6 +43,13 @@ def check_model(section: Table) -> None:
     """
     if "species" in section:
         raise ConfigError("model.species comes from the data; remove it.")
+    if "heads" in section:
+        _check_heads(section)
+        return
+    if "baseline" in section:
+        _check_baseline(section)
+        check_model(_correction(section))
+        return
     if "potential" in section:
         _check_start("model", section)
         return
@@ -62,12 +76,18 @@ def complete_model(section: Table, species: tuple[int, ...], shortest: float | N
     Raises:
         ConfigError: not a model; or it starts from a potential of other elements.
     """
+    if "heads" in section:
+        heads = {name: [0.0] * len(species) for name in head_names(section)}  # until the data say
+        trunk = _part_fields(_trunk(section), species, shortest)
+        return make_model(HEADS, {"species": [*species], "heads": heads, "trunk": trunk})
     if "potential" in section:
         fields = _part_fields(section, species, shortest)
         return make_model(fields.pop("kind"), {"species": [*species], **fields})
     kind = kind_of(section)
     if kind != "pair":
         return make_model(kind, _single_fields(section, species, shortest))
+    if "baseline" in section:
+        section = _as_pair(section)
     tables = {name: _part_fields(t, species, shortest) for name, t in _parts(section).items()}
     return make_model(kind, {"species": [*species], **tables})
 
@@ -84,9 +104,15 @@ def resolve_model(
     Args:
         section: as given.
         species: atomic numbers in the data.
-        statistics: of the training set, for a cutoff.
+        statistics: of the training set, for a cutoff; with a baseline, of its differences from it.
         shift_by_mean: atomic energies begin at their mean, unless a shift is given.
     """
+    if "heads" in section:
+        own = resolve_model(_trunk(section), species, statistics, shift_by_mean=shift_by_mean)
+        return {"heads": [*head_names(section)], **own}
+    if "baseline" in section:
+        own = resolve_model(_correction(section), species, statistics, shift_by_mean=False)
+        return {"baseline": section["baseline"], **own}
     if "potential" in section:
         return dict(section)
     kind = kind_of(section)
@@ -118,6 +144,12 @@ def resolve_model(
 
 def known_model(section: Table, *, shift_by_mean: bool) -> dict[str, Any]:
     """Kind and all fields of the model, except those that only the data can tell."""
+    if "heads" in section:
+        own = known_model(_trunk(section), shift_by_mean=shift_by_mean)
+        return {"heads": [*head_names(section)], **own}
+    if "baseline" in section:
+        own = known_model(_correction(section), shift_by_mean=False)
+        return {"baseline": section["baseline"], **own}
     if "potential" in section:
         return dict(section)
     kind = kind_of(section)
@@ -144,8 +176,17 @@ def known_model(section: Table, *, shift_by_mean: bool) -> dict[str, Any]:
 
 def started(section: Table, potential: Potential) -> Potential:
     """The potential with the parameters of those that it, or its parts, start from."""
+    if "baseline" in section:
+        small = baseline_of(section, potential.species)
+        assert small is not None
+        return dataclasses.replace(potential, params={**potential.params, "small": small.params})
     if "potential" in section:
-        return dataclasses.replace(potential, params=_start(section, potential.species).params)
+        start = _start(section, potential.species)
+        params = start.params
+        if "heads" in section:  # the trunk, and for every head the same readouts
+            trunk, own = split_readouts(start.model, params)
+            params = {TRUNK: trunk, **dict.fromkeys(head_names(section), own)}
+        return dataclasses.replace(potential, params=params)
     starts: dict[str, Params] = {}
     if kind_of(section) == "pair":
         for name, table in _parts(section).items():
@@ -172,6 +213,71 @@ def _parts(section: Table) -> dict[str, Table]:
         if "species" in section[name]:
             raise ConfigError(f"model.{name}.species comes from the data; remove it.")
     return {name: section[name] for name in PARTS}
+
+
+def baseline_of(section: Table, species: tuple[int, ...]) -> Potential | None:
+    """The potential that a correction is learned to, if there is one.
+
+    Raises:
+        ConfigError: it knows other elements than the training set has, or is a pair.
+        PotentialError: it cannot be read.
+    """
+    if "baseline" not in section:
+        return None
+    found = _start({"potential": section["baseline"]}, species)
+    if found.kind == "pair":
+        raise ConfigError(
+            f"model.baseline must be a single model, found a pair in {section['baseline']}; a pair "
+            "goes on learning with model.potential."
+        )
+    return found
+
+
+def head_names(section: Table) -> tuple[str, ...]:
+    """Names of the heads, none without."""
+    return tuple(section.get("heads", ()))
+
+
+def _trunk(section: Table) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if name != "heads"}
+
+
+def _check_heads(section: Table) -> None:
+    names = section["heads"]
+    if not (isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names)):
+        raise ConfigError(f"model.heads must be an array of names, found {names!r}.")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"model.heads must name each head once, found {[*names]}.")
+    if "baseline" in section or section.get("kind") == "pair":
+        found = "model.baseline" if "baseline" in section else "model.kind = 'pair'"
+        raise ConfigError(f"a model with heads must be a single model, found {found}; remove it.")
+    check_model(_trunk(section))
+    stands_for = {"heads": names} if "potential" in section else section
+    complete_model(stands_for, (1,), None)
+
+
+def _correction(section: Table) -> dict[str, Any]:
+    own = {name: value for name, value in section.items() if name != "baseline"}
+    return {"kind": "hipnn", **own}
+
+
+def _as_pair(section: Table) -> dict[str, Any]:
+    small = {"potential": section["baseline"]}
+    return {"kind": "pair", "small": small, "large": _correction(section)}
+
+
+def _check_baseline(section: Table) -> None:
+    if not (isinstance(section["baseline"], str) and section["baseline"]):
+        raise ConfigError(
+            "model.baseline must be the directory of a potential, found "
+            f"{section['baseline']!r}; all other fields are those of the correction."
+        )
+    if "potential" in section or section.get("kind") == "pair":
+        found = "model.potential" if "potential" in section else "model.kind = 'pair'"
+        raise ConfigError(
+            "the correction to model.baseline must be a single model with fields of its own, found "
+            f"{found}; remove it, or learn without a baseline."
+        )
 
 
 def _check_start(name: str, table: Table) -> None:
@@ -209,6 +315,12 @@ def _part_fields(table: Table, species: tuple[int, ...], shortest: float | None)
 
 def _start(table: Table, species: tuple[int, ...]) -> Potential:
     start = load_potential(table["potential"])
+    if start.kind == HEADS:
+        raise ConfigError(
+            f"training must start from one head, found the {len(start.heads or ())} of "
+            f"{table['potential']}; name one of {', '.join(start.heads or ())} in the directory "
+            "'heads' of its run."
+        )
     if start.species != species:
         raise ConfigError(
             f"{table['potential']} must know the elements of the training set, {species}, and no "

@@ -1,6 +1,7 @@
 """`jmlip train`: a configuration to a run directory with potential, metrics and report."""
 
 import argparse
+import re
 import shlex
 from pathlib import Path
 
@@ -12,6 +13,8 @@ Train a potential. The run directory receives potential/ (the best on validation
 metrics.jsonl, report.html, checkpoints/ and config.toml, the resolved configuration: `jmlip train
 RUN/config.toml --run OTHER` reproduces the run. Paths in a configuration start from its folder.
 """
+
+_WHOLE_PATH = r"""(["'])(/[^"']*)\1"""
 
 
 def add_parser(subparsers) -> None:
@@ -69,10 +72,14 @@ def run_directory_of(options: argparse.Namespace) -> Path:
 
 def words_of(options: argparse.Namespace) -> list[str]:
     """Configuration and overrides for the provenance: a whole path may name a person or machine."""
-    overrides = [w for item in options.assignments for w in ("--set", _without_folder(item))]
+    overrides = [w for item in options.assignments for w in ("--set", _without_folders(item))]
     return [options.config.name, *overrides]
 
 
-def _without_folder(assignment: str) -> str:
+def _without_folders(assignment: str) -> str:
+    """Names for whole paths: for the value itself, and for those in quotes in a list or table."""
     name, _, value = assignment.partition("=")
-    return f"{name}={Path(value).name}" if Path(value).is_absolute() else assignment
+    if Path(value).is_absolute():
+        return f"{name}={Path(value).name}"
+    last = lambda found: f"{found[1]}{Path(found[2]).name}{found[1]}"
+    return f"{name}={re.sub(_WHOLE_PATH, last, value)}"

@@ -14,23 +14,20 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
-from jmlip.cli.config import DataConfig, RunConfig, to_toml
+from jmlip.cli.config import RunConfig, to_toml
 from jmlip.cli.kernels import mention_kernels
 from jmlip.cli.model_section import complete_model, resolve_model, started
-from jmlip.cli.sets import Sets, read_files, read_sets
+from jmlip.cli.references import learned
+from jmlip.cli.sets import Sets, read_sets
 from jmlip.core.checkpoint import whole_file, write_json
 from jmlip.core.config import config_hash, to_dict
 from jmlip.core.errors import ConfigError, DataError, JmlipError
 from jmlip.core.structure import Structure
 from jmlip.core.types import Key
-from jmlip.data import (
-    Statistics,
-    compute_statistics,
-    reference_energies_from_isolated,
-    reference_energies_least_squares,
-    species_of,
-)
-from jmlip.potentials.potential import Potential, initial_potential
+from jmlip.data import Statistics, compute_statistics, data_hash, species_of
+from jmlip.factory import HEADS, make_model, one_head
+from jmlip.graphs.batching import Heads
+from jmlip.potentials.potential import Potential, initial_potential, save_potential
 from jmlip.potentials.storage import make_provenance, smallest_graph
 from jmlip.training.config import TrainingConfig
 from jmlip.training.loop import fit
@@ -73,7 +70,9 @@ def train(config: RunConfig, run_dir: Path, *, command: str, resume: bool = Fals
     errors = {comparison.name: shown(comparison.result) for comparison in comparisons}
     write_json(run_dir / "errors.json", errors)
     print_table(errors)
-    print(f"potential: {run_dir / 'potential'}\nreport: {run_dir / 'report.html'}")
+    places = [f"{HEADS}/{name}" for name in run.potential.heads or ()] or ["potential"]
+    print("".join(f"potential: {run_dir / place}\n" for place in places), end="")
+    print(f"report: {run_dir / 'report.html'}")
     return run
 
 
@@ -108,7 +107,14 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
         )
     if writes():  # a resumed run may have been given a later end
         write_config(run_dir, prepared.config)
+        write_heads(run_dir, fitted)
     return Run(prepared.config, prepared.sets, fitted)
+
+
+def write_heads(run_dir: Path, fitted: Potential) -> None:
+    """Each head of a potential with several as one of its own."""
+    for name in fitted.heads or ():
+        save_potential(one_head(fitted, name), run_dir / HEADS / name)
 
 
 def write_config(run_dir: Path, config: Any) -> None:
@@ -127,23 +133,41 @@ def prepare(config: RunConfig, *, command: str, sets: Sets | None = None) -> Pre
     """
     sets = sets or read_sets(config.data)
     species = species_of(sets.train)
-    reference = reference_energies(config.data, sets.train, species)
+    seen = learned(config, sets.train, species)
+    # scales and radial functions follow from what the model learns, records from the data
+    own = statistics = _statistics_of(seen.structures, species, seen.own)
+    if seen.own != seen.whole:
+        statistics = _statistics_of(sets.train, species, seen.whole)
+    config = resolve(config, species, own)
+    assert config.loss is not None
+    training = config.training_config(config.loss)
+    require_labels(training, sets.train, sets.validation)
+    potential = initial(config, species, statistics, command=command, heads=seen.heads)
+    if seen.heads:  # whose energies were moved
+        found = {"data_hash": data_hash(sets.train)}
+        potential = dataclasses.replace(
+            potential,
+            statistics={**potential.statistics, **found},
+            provenance={**potential.provenance, **found},
+        )
+    for structures in (sets.validation, *sets.tests.values()):
+        for structure in structures:
+            potential.require_known(structure)
+    return Prepared(config, sets, potential, training)
+
+
+def _statistics_of(
+    structures: Sequence[Structure], species: tuple[int, ...], references: tuple[float, ...]
+) -> Callable[[float], Statistics]:
+    """Statistics by cutoff, each computed once."""
 
     @functools.cache
     def statistics(cutoff: float) -> Statistics:
         return compute_statistics(
-            sets.train, cutoff=cutoff, species=species, reference_energies=reference
+            structures, cutoff=cutoff, species=species, reference_energies=references
         )
 
-    config = resolve(config, species, statistics)
-    assert config.loss is not None
-    training = config.training_config(config.loss)
-    require_labels(training, sets.train, sets.validation)
-    potential = initial(config, species, statistics, command=command)
-    for structures in (sets.validation, *sets.tests.values()):
-        for structure in structures:
-            potential.species_index(structure)
-    return Prepared(config, sets, potential, training)
+    return statistics
 
 
 def resolve(
@@ -181,9 +205,12 @@ def initial(
     statistics: Callable[[float], Statistics],
     *,
     command: str,
+    heads: Heads | None = None,
 ) -> Potential:
     """The potential before the first step: random parameters, or those it starts from."""
     model = complete_model(config.model, species, None)
+    if heads:
+        model = make_model(HEADS, {**to_dict(model.config), "heads": heads})
     found = statistics(model.config.cutoff)
     key = jax.random.key(config.training.seed)
     _require_memory(model, key)
@@ -281,14 +308,3 @@ def run_directory(path: Path, *, resume: bool) -> Iterator[None]:
                 (path / CONFIG).unlink()  # nothing was begun
             path.rmdir()  # only if empty
         raise
-
-
-def reference_energies(
-    config: DataConfig, structures: Sequence[Structure], species: tuple[int, ...]
-) -> tuple[float, ...]:
-    """Energies of the elements, eV, in the way that section `data` names; 0 without energies."""
-    if config.reference == "isolated-atoms":
-        return reference_energies_from_isolated(read_files(config, "isolated_atoms"), species)
-    if config.reference == "none" or not any(s.energy is not None for s in structures):
-        return (0.0,) * len(species)
-    return reference_energies_least_squares(structures, species)

@@ -34,7 +34,8 @@ class Structure:
         atomic_energies: `(atoms,)`, eV.
         velocities: `(atoms, 3)`, angstrom / (internal time unit).
         info: anything else that came with the frame (name, group, dipole ...). Models with states
-            read `charge` and `spin`, see `state`.
+            read `charge` and `spin`, see `state`; training reads weights of labels, see
+            `energy_weight` and `forces_weight`.
 
     Raises:
         DataError: shapes disagree, an input is not finite, or an atomic number is impossible.
@@ -106,6 +107,50 @@ class Structure:
         return state
 
     @property
+    def energy_weight(self) -> float:
+        """What the energy counts in a loss: `energy_weight` of `info`, else 1.
+
+        Raises:
+            DataError: it is not a finite number of 0 or more.
+        """
+        return float(_weights("energy_weight", self.info.get("energy_weight", 1.0), ()))
+
+    @property
+    def forces_weight(self) -> np.ndarray | None:
+        """What the force on each atom counts in a loss: `forces_weight` of `info["arrays"]`.
+
+        Returns:
+            `(atoms,)`; `None` where there is none, and all count 1.
+
+        Raises:
+            DataError: they are not finite numbers of 0 or more, one for each atom.
+        """
+        found = self.info.get("arrays", {}).get("forces_weight")
+        return None if found is None else _weights("forces_weight", found, (self.n_atoms,))
+
+    @property
+    def energy_orders(self) -> np.ndarray | None:
+        """Atomic energies order by order, eV: `energy_orders` of `info["arrays"]`, if any.
+
+        Returns:
+            `(atoms, orders)`; the sum over orders is the atomic energy, and what an isolated atom
+            has is in the first one.
+
+        Raises:
+            DataError: they are not finite numbers, or not some for each atom.
+        """
+        found = self.info.get("arrays", {}).get("energy_orders")
+        if found is None:
+            return None
+        array = np.asarray(found, np.float64)
+        if array.ndim != 2 or len(array) != self.n_atoms or not array.shape[1]:
+            raise DataError(
+                f"energy_orders must have shape ({self.n_atoms}, orders), found {array.shape}."
+            )
+        _require_finite("energy_orders", array)
+        return array
+
+    @property
     def volume(self) -> float:
         """Cell volume, angstrom^3."""
         return float(abs(np.linalg.det(self.cell)))
@@ -144,6 +189,17 @@ def _freeze(structure: Structure, name: str, dtype: type, shape: tuple) -> np.nd
         _require_finite(name, array)
     array.setflags(write=False)
     object.__setattr__(structure, name, array)
+    return array
+
+
+def _weights(name: str, given, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        array = np.full(shape, np.nan)
+    if array.shape != shape or not (np.isfinite(array) & (array >= 0.0)).all():
+        wanted = "one for each atom" if shape else "one for the structure"
+        raise DataError(f"{name} must be finite numbers of 0 or more, {wanted}, found {given!r}.")
     return array
 
 

@@ -13,10 +13,11 @@ _FIELDS = ("positions", "cell", "energy", "forces", "stress", "atomic_energies")
 
 
 def data_hash(structures: Iterable[Structure]) -> str:
-    """SHA-256 of species, positions, cells, boundary conditions, charges, spins, labels, in hex.
+    """SHA-256 of what training sees of structures, in hex.
 
-    The same on every platform and in every release; velocities and other `info` do not count, the
-    order of the structures does.
+    Species, positions, cells, boundary conditions, charges, spins, labels and their weights. The
+    same on every platform and in every release; velocities and other `info` do not count, the order
+    of the structures does.
 
     Example:
         >>> data_hash([Structure(species=[2], positions=[[0, 0, 0]], energy=-0.1)])[:16]
@@ -36,6 +37,13 @@ def update_hash(running, structure: Structure) -> None:
     with contextlib.suppress(DataError):  # which matters to models with states only
         if structure.state != tuple(STATE.values()):
             running.update("state {} {}".format(*structure.state).encode())
+    with contextlib.suppress(DataError):  # said by training, which they matter to
+        if structure.energy_weight != 1.0:
+            running.update(f"energy_weight {structure.energy_weight!r}".encode())
+        if structure.forces_weight is not None:
+            running.update(b"forces_weight" + structure.forces_weight.astype("<f8").tobytes())
+        if structure.energy_orders is not None:
+            running.update(b"energy_orders" + structure.energy_orders.astype("<f8").tobytes())
     for name in _FIELDS:
         value = getattr(structure, name)
         if value is not None:

@@ -5,7 +5,7 @@ packing is one copy of contiguous arrays for each frame. Which sizes are padded 
 `graphs.buckets`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jraph
@@ -20,6 +20,10 @@ from jmlip.ops.neighbors import neighbors
 
 States = tuple[tuple[int, int], ...]
 """Pairs of total charge (e) and spin multiplicity."""
+Heads = Mapping[str, tuple[float, ...]]
+"""Names of the heads of a potential, in order, and their reference energies, eV."""
+HEAD = "head"
+"""Key of `info` under which a structure names the head that it belongs to."""
 
 
 class Frame(NamedTuple):
@@ -35,11 +39,15 @@ class Frame(NamedTuple):
     vectors: Float[np.ndarray, "n k 3"]  # angstrom
     mask: Bool[np.ndarray, "n k"]
     state: int  # position in the list of charges and spins
+    head: int | None  # position in the list of heads
     volume: float  # angstrom^3, 0 where not periodic in three directions
     energy: float | None  # without the reference energies, eV
     forces: Float[np.ndarray, "n 3"] | None  # eV / angstrom
     stress: Float[np.ndarray, "3 3"] | None  # eV / angstrom^3; None where there is no volume
     atomic_energies: Float[np.ndarray, " n"] | None  # without the reference energies, eV
+    energy_orders: Float[np.ndarray, "n orders"] | None  # without the reference energies, eV
+    energy_weight: float  # in a loss
+    forces_weight: Float[np.ndarray, " n"] | None
 
 
 class Bucket(NamedTuple):
@@ -62,6 +70,7 @@ def make_frame(
     cutoff: float,
     reference_energies: tuple[float, ...],
     states: States = (),
+    heads: Heads | None = None,
     dtype: type = np.float64,
 ) -> Frame:
     """Neighbors and labels of one structure.
@@ -72,12 +81,18 @@ def make_frame(
         cutoff: angstrom.
         reference_energies: energy of each element, eV; subtracted from the labels in float64.
         states: total charges and spin multiplicities that the potential tells apart; none if empty.
+        heads: of the potential, if it has several; then the reference energies are those of the
+            structure's own.
         dtype: precision in which the vectors are kept.
 
     Raises:
-        DataError: an element is not among `species`, or charge and spin not among `states`.
+        DataError: an element is not among `species`, charge and spin not among `states`, or the
+            head not among `heads`.
     """
-    index = species_index(structure, species)
+    index, head = species_index(structure, species), None
+    if heads:
+        name = head_name(structure, heads)
+        head, reference_energies = [*heads].index(name), heads[name]
     senders, reverse_slot, vectors, mask = _slots(structure, cutoff, dtype)
     reference = np.asarray(reference_energies, np.float64)[index]
     energy, atomic = structure.energy, structure.atomic_energies
@@ -89,12 +104,24 @@ def make_frame(
         vectors=vectors,
         mask=mask,
         state=state_index(structure, states),
+        head=head,
         volume=structure.volume if has_volume else 0.0,
         energy=None if energy is None else energy - float(reference.sum()),
         forces=structure.forces,
         stress=structure.stress if has_volume else None,
         atomic_energies=None if atomic is None else atomic - reference,
+        energy_orders=_orders(structure, reference),
+        energy_weight=structure.energy_weight,
+        forces_weight=structure.forces_weight,
     )
+
+
+def _orders(structure, reference):
+    """Energies of each order; that of the isolated atom is taken off the first."""
+    orders = structure.energy_orders
+    if orders is None:
+        return None
+    return np.concatenate([orders[:, :1] - reference[:, None], orders[:, 1:]], axis=1)
 
 
 def _slots(structure, cutoff, dtype):
@@ -152,6 +179,22 @@ def state_index(structure: Structure, states: States) -> int:
     return states.index(structure.state)
 
 
+def head_name(structure: Structure, heads: Iterable[str]) -> str:
+    """The head that a structure belongs to: `head` of its `info`.
+
+    Raises:
+        DataError: it names none, or one that is not among `heads`.
+    """
+    found, known = structure.info.get(HEAD), [*heads]
+    if found not in known:
+        raise DataError(
+            f"every structure must name its head, one of {', '.join(known)}, found {found!r} in "
+            f"{structure.formula}; set head in the info of the structure, in extended XYZ on the "
+            "comment line."
+        )
+    return str(found)
+
+
 def fits(frames: Sequence[Frame], bucket: Bucket) -> bool:
     """Whether the frames have room in the bucket."""
     needed = exact_bucket(frames)
@@ -168,7 +211,12 @@ def exact_bucket(frames: Sequence[Frame]) -> Bucket:
 
 
 def pad_batch(
-    frames: Sequence[Frame], bucket: Bucket, *, cutoff: float, dtype: type = np.float32
+    frames: Sequence[Frame],
+    bucket: Bucket,
+    *,
+    cutoff: float,
+    dtype: type = np.float32,
+    like: Sequence[Frame] = (),
 ) -> Batch:
     """Put frames into one padded graph with its labels; leaves are NumPy arrays.
 
@@ -177,6 +225,8 @@ def pad_batch(
         bucket: padded sizes, see `graphs.buckets`.
         cutoff: angstrom; padding vectors have twice its length.
         dtype: precision of all floats.
+        like: further frames that are not in the batch; it has an array for whatever they have, so
+            that batches of equal shape can be stacked.
 
     Raises:
         ValueError: the frames do not fit.
@@ -188,12 +238,12 @@ def pad_batch(
         )
     starts = np.cumsum([0, *(len(frame.species) for frame in frames)])
     return Batch(
-        _pad_graph(frames, starts, bucket, cutoff, dtype),
-        _pad_labels(frames, starts, bucket, dtype),
+        _pad_graph(frames, starts, bucket, cutoff, dtype, like),
+        _pad_labels(frames, starts, bucket, dtype, like),
     )
 
 
-def _pad_graph(frames, starts, bucket, cutoff, dtype) -> AtomGraph:
+def _pad_graph(frames, starts, bucket, cutoff, dtype, like) -> AtomGraph:
     n_node = np.zeros(bucket.n_graphs, np.int32)
     n_node[: len(frames)] = np.diff(starts)
     n_node[-1] = bucket.n_atoms - starts[-1]
@@ -203,6 +253,10 @@ def _pad_graph(frames, starts, bucket, cutoff, dtype) -> AtomGraph:
     volume, state = np.zeros(bucket.n_graphs, dtype), np.zeros(bucket.n_graphs, np.int32)
     volume[: len(frames)] = [frame.volume for frame in frames]
     state[: len(frames)] = [frame.state for frame in frames]
+    head = None
+    if any(frame.head is not None for frame in (*frames[:1], *like)):
+        head = np.zeros(bucket.n_graphs, np.int32)
+        head[: len(frames)] = [frame.head or 0 for frame in frames]
     # NumPy arrays stand where the fields declare device arrays: hence Any
     nodes: dict[str, Any] = {
         "species": species,
@@ -213,12 +267,13 @@ def _pad_graph(frames, starts, bucket, cutoff, dtype) -> AtomGraph:
         "mask": np.arange(bucket.n_graphs) < len(frames),
         "volume": volume,
         "state": state,
+        "head": head,
     }
     receivers: Any = np.repeat(np.arange(bucket.n_atoms, dtype=np.int32), bucket.n_slots)
     return jraph.GraphsTuple(
         nodes=Nodes(**nodes),
         edges=edges,
-        globals=Globals(**globals_),
+        globals=Globals(**globals_),  # type: ignore[arg-type]
         senders=senders,
         receivers=receivers,
         n_node=n_node,  # type: ignore[arg-type]
@@ -250,21 +305,39 @@ def _pad_edges(frames, starts, bucket, cutoff, dtype) -> tuple[Any, Edges]:
     return senders.reshape(-1), Edges(**edges)
 
 
-def _pad_labels(frames, starts, bucket, dtype) -> Labels:
+def _n_orders(frames) -> int:
+    """How many orders the labels have, 0 without any."""
+    found = {f.energy_orders.shape[1] for f in frames if f.energy_orders is not None}
+    if len(found) > 1:
+        raise DataError(f"all energy_orders must have equally many, found {sorted(found)}.")
+    return found.pop() if found else 0
+
+
+def _pad_labels(frames, starts, bucket, dtype, like) -> Labels:
     n_graphs, n_atoms = bucket.n_graphs, bucket.n_atoms
     shapes = {
         "energy": (n_graphs,),
         "forces": (n_atoms, 3),
         "stress": (n_graphs, 3, 3),
         "atomic_energies": (n_atoms,),
+        "energy_orders": (n_atoms, _n_orders([*frames, *like])),
     }
     arrays: dict[str, Any] = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
     masks: dict[str, Any] = {
         f"{name}_mask": np.zeros(shape[0], bool) for name, shape in shapes.items()
     }
-    labels = Labels(**arrays, **masks)
+    weights: dict[str, Any] = {
+        f"{name}_weight": np.ones(shapes[name][0], dtype) for name in ("energy", "forces")
+    }
+    labels = Labels(**arrays, **masks, **weights)
     for graph, (frame, start) in enumerate(zip(frames, starts.tolist(), strict=False)):
         atoms = slice(start, start + len(frame.species))
+        if frame.energy_orders is not None:
+            labels.energy_orders[atoms] = frame.energy_orders
+            labels.energy_orders_mask[atoms] = True
+        labels.energy_weight[graph] = frame.energy_weight
+        if frame.forces_weight is not None:
+            labels.forces_weight[atoms] = frame.forces_weight
         if frame.energy is not None:
             labels.energy[graph], labels.energy_mask[graph] = frame.energy, True
         if frame.forces is not None:

@@ -58,6 +58,7 @@ class Globals(NamedTuple):
     mask: GraphMask
     volume: PerGraph  # angstrom^3; 0 where the configuration is not periodic in three directions
     state: Int[Array, " graphs"]  # position in the potential's list of charges and spins, or 0
+    head: Int[Array, " graphs"] | None = None  # position in its list of heads, if that is known
 
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ class Labels(NamedTuple):
     stress_mask: GraphMask
     atomic_energies: PerAtom  # eV
     atomic_energies_mask: AtomMask
+    energy_orders: Float[Array, "atoms orders"]  # eV
+    energy_orders_mask: AtomMask
+    energy_weight: PerGraph  # what each counts in a loss, 1 unless given
+    forces_weight: PerAtom
 
 
 class Batch(NamedTuple):

@@ -131,7 +131,7 @@ class Calculator(AseCalculator):
             dtype = np.dtype(self.dtype).type
             batch = pad_batch([frame], bucket, cutoff=potential.cutoff, dtype=dtype)
             arrays = run(potential.model, potential.params, batch.graph)
-        references = np.asarray(potential.reference_energies, np.float64)
+        references = np.array([potential.reference_energies])
         return next(unpack(arrays, [frame], references, ["the system"]))
 
     def _frame(self, structure: Structure) -> Frame:

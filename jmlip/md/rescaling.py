@@ -29,6 +29,7 @@ References:
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +38,7 @@ from jax_md import dataclasses
 from jaxtyping import Array, Float
 
 from jmlip.md.integrators import Integrator, make_csvr
-from jmlip.md.propagator import Forces, Scalar, evaluate_all, levels_of, with_total_force
+from jmlip.md.propagator import Forces, Level, Scalar, evaluate_all, levels_of, with_total_force
 from jmlip.md.schedule import Control, at
 from jmlip.md.state import MDState, kinetic_energy
 from jmlip.md.strain import N_FREE, CellMotion, Tensor, exponential, project, volume
@@ -61,6 +62,15 @@ class RescaledState:
     mass: Any
     rng: Any
     n_accepted: Any
+
+
+class _Barostat(NamedTuple):
+    """What moves of the cell depend on."""
+
+    kT: Control
+    pressure: Control
+    rate: Scalar  # D V / kT, angstrom^3 / eV
+    motion: CellMotion
 
 
 class _Law(NamedTuple):
@@ -95,7 +105,9 @@ def make_rescaled(
     """
     levels = levels_of(forces)
     thermostat = make_csvr(levels, dt=dt, kT=kT, tau=tau)
-    kT_at, pressure_at = (functools.partial(at, control) for control in (kT, pressure))
+    rate = compressibility * STEPS_BETWEEN * dt / (3.0 * tau_barostat)
+    barostat = _Barostat(kT, pressure, rate, motion)
+    move = functools.partial(_move, barostat, levels)
 
     def init(positions, momenta, mass, cell, neighbors, key):
         state = thermostat.init(positions, momenta, mass, cell, neighbors, key)
@@ -103,44 +115,10 @@ def make_rescaled(
         dynamics = RescaledState(now.position, now.momentum, now.force, now.mass, now.rng, none)
         return state._replace(dynamics=dynamics)
 
-    def law(state):
-        size, kT = volume(state.cell), kT_at(state.step)
-        diffusion = kT * compressibility * STEPS_BETWEEN * dt / (3.0 * size * tau_barostat)
-        velocity = state.dynamics.momentum / state.dynamics.mass
-        internal = jnp.matmul(state.dynamics.momentum.T, velocity, precision="highest")
-        excess = (
-            internal
-            - state.virial
-            - pressure_at(state.step) * size * jnp.eye(3, dtype=velocity.dtype)
-        )
-        mean = diffusion / kT * project(excess, motion)
-        edge = jnp.cbrt(size) * jnp.sqrt(jnp.sum(mean**2))
-        return _Law(mean * LONGEST / jnp.maximum(edge, LONGEST), 2.0 * diffusion)
-
-    def enthalpy(state):
-        work = pressure_at(state.step) * volume(state.cell)
-        return state.energy + kinetic_energy(state.dynamics) + work
-
-    def move(state, key):
-        normal_key, uniform_key = jax.random.split(key)
-        there = law(state)
-        noise = project(jax.random.normal(normal_key, (3, 3), state.cell.dtype), motion)
-        strain = there.mean + jnp.sqrt(there.variance) * noise
-        moved = _strained(state, strain, levels)
-        change, growth = enthalpy(moved) - enthalpy(state), volume(moved.cell) / volume(state.cell)
-        back = _log_density(law(moved), -strain, motion) - _log_density(there, strain, motion)
-        log_odds = back + jnp.log(growth) - change / kT_at(state.step)
-        drawn = jnp.log(jax.random.uniform(uniform_key, dtype=log_odds.dtype))
-        # what went wrong (not finite, too few slots for neighbors) is taken, so that it is seen
-        taken = ~(drawn > log_odds) | _overflowed(moved)
-        counted = moved.dynamics.set(n_accepted=moved.dynamics.n_accepted + 1)
-        moved = moved._replace(dynamics=counted, heat=state.heat + change)
-        return jax.lax.cond(taken, lambda: moved, lambda: state)
-
     def step(state):
         before, state = state.step, thermostat.step(state)
         # a pressure that rises does work on the volume
-        rise = pressure_at(state.step) - pressure_at(before)
+        rise = at(pressure, state.step) - at(pressure, before)
         state = state._replace(heat=state.heat + rise * volume(state.cell))
         key, draw = jax.random.split(state.dynamics.rng)
         # the key that goes on takes no part: a choice between two uses of it would count as reuse
@@ -149,13 +127,50 @@ def make_rescaled(
         state = jax.lax.cond(due, move, lambda state, key: state, state, draw)
         return state._replace(dynamics=state.dynamics.set(rng=key))
 
-    def bath_energy(state):
-        return pressure_at(state.step) * volume(state.cell) - state.heat
-
-    return Integrator(init, step, bath_energy)
+    return Integrator(init, step, lambda state: _work(barostat, state) - state.heat)
 
 
-def _strained(state: MDState, strain: Tensor, levels: Any) -> MDState:
+def _move(barostat: _Barostat, levels: Sequence[Level], state: MDState, key: Array) -> MDState:
+    """The state with a strain drawn anew, if the test takes it."""
+    normal_key, uniform_key = jax.random.split(key)
+    there = _law(barostat, state)
+    noise = project(jax.random.normal(normal_key, (3, 3), state.cell.dtype), barostat.motion)
+    strain = there.mean + jnp.sqrt(there.variance) * noise
+    moved = _strained(state, strain, levels)
+    back = _log_density(_law(barostat, moved), -strain, barostat.motion)
+    forth = _log_density(there, strain, barostat.motion)
+    growth = volume(moved.cell) / volume(state.cell)
+    change = _enthalpy(barostat, moved) - _enthalpy(barostat, state)
+    log_odds = back - forth + jnp.log(growth) - change / at(barostat.kT, state.step)
+    drawn = jnp.log(jax.random.uniform(uniform_key, dtype=log_odds.dtype))
+    # what went wrong (not finite, too few slots for neighbors) is taken, so that it is seen
+    taken = ~(drawn > log_odds) | _overflowed(moved)
+    counted = moved.dynamics.set(n_accepted=moved.dynamics.n_accepted + 1)
+    moved = moved._replace(dynamics=counted, heat=state.heat + change)
+    return jax.lax.cond(taken, lambda: moved, lambda: state)
+
+
+def _law(barostat: _Barostat, state: MDState) -> _Law:
+    size, kT = volume(state.cell), at(barostat.kT, state.step)
+    diffusion = kT * barostat.rate / size
+    velocity = state.dynamics.momentum / state.dynamics.mass
+    internal = jnp.matmul(state.dynamics.momentum.T, velocity, precision="highest")
+    outside = _work(barostat, state) * jnp.eye(3, dtype=velocity.dtype)
+    mean = diffusion / kT * project(internal - state.virial - outside, barostat.motion)
+    edge = jnp.cbrt(size) * jnp.sqrt(jnp.sum(mean**2))
+    return _Law(mean * LONGEST / jnp.maximum(edge, LONGEST), 2.0 * diffusion)
+
+
+def _enthalpy(barostat: _Barostat, state: MDState) -> Float[Array, ""]:
+    return state.energy + kinetic_energy(state.dynamics) + _work(barostat, state)
+
+
+def _work(barostat: _Barostat, state: MDState) -> Float[Array, ""]:
+    """P V."""
+    return at(barostat.pressure, state.step) * volume(state.cell)
+
+
+def _strained(state: MDState, strain: Tensor, levels: Sequence[Level]) -> MDState:
     """The state with cell and positions strained, momenta the other way, forces new."""
     now, larger, smaller = state.dynamics, exponential(strain), exponential(-strain)
     position = jnp.matmul(now.position, larger, precision="highest")

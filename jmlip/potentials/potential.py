@@ -15,7 +15,7 @@ from jmlip.core.config import to_dict
 from jmlip.core.errors import DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import Key, Params
-from jmlip.graphs.batching import States, species_index, state_index
+from jmlip.graphs.batching import Heads, States, head_name, species_index, state_index
 from jmlip.graphs.graph import AtomGraph
 from jmlip.graphs.output import AtomicOutput
 from jmlip.potentials.predict import Prediction, predict
@@ -85,9 +85,15 @@ class Potential:
         return getattr(self.model.config, "states", ())  # type: ignore[attr-defined]
 
     @property
+    def heads(self) -> Heads | None:
+        """Names of the model's heads and their reference energies, if it has several."""
+        return getattr(self.model.config, "heads", None)  # type: ignore[attr-defined]
+
+    @property
     def n_parameters(self) -> int:
-        """Numbers that were fitted: those of the model, and one reference energy per element."""
-        return len(self.species) + sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
+        """Numbers that were fitted: those of the model, and the reference energies."""
+        n_references = len(self.species) * len(self.heads or (1,))
+        return n_references + sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
 
     def apply(self, params: Params, graph: AtomGraph) -> AtomicOutput:
         """Atomic energies with parameters given from outside: what is differentiated."""
@@ -121,6 +127,19 @@ class Potential:
         except DataError as error:
             raise PotentialError(str(error)) from error
 
+    def require_known(self, structure: Structure) -> None:
+        """Refuse a structure that the potential cannot say anything of.
+
+        Raises:
+            PotentialError: an element or the head is not known.
+        """
+        self.species_index(structure)
+        if self.heads:
+            try:
+                head_name(structure, self.heads)
+            except DataError as error:
+                raise PotentialError(str(error)) from error
+
     def predict(
         self,
         structures: Sequence[Structure],
@@ -131,7 +150,8 @@ class Potential:
         """Energy, forces and stress of structures of any size and periodicity.
 
         Args:
-            structures: at any mix of elements the potential knows.
+            structures: at any mix of elements the potential knows; where it has several heads, each
+                names its own in `info["head"]`.
             dtype: precision of the model.
             batch_size: structures evaluated at once, at most.
 
@@ -140,7 +160,7 @@ class Potential:
                 not finite.
         """
         for structure in _structures(structures):
-            self.species_index(structure)
+            self.require_known(structure)
         return predict(
             self.model,
             self.astype(dtype).params,
@@ -149,6 +169,7 @@ class Potential:
             cutoff=self.cutoff,
             reference_energies=self.reference_energies,
             states=self.states,
+            heads=self.heads,
             dtype=dtype,
             batch_size=batch_size,
         )

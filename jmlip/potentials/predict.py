@@ -17,7 +17,15 @@ from jaxtyping import Float
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, GraphTensors, Params, PerAtom
-from jmlip.graphs.batching import Bucket, Frame, States, exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import (
+    Bucket,
+    Frame,
+    Heads,
+    States,
+    exact_bucket,
+    make_frame,
+    pad_batch,
+)
 from jmlip.graphs.buckets import choose_buckets, plan_batches, round_up, sizes_of, smallest_bucket
 from jmlip.graphs.graph import AtomGraph
 from jmlip.potentials.evaluate import evaluate
@@ -62,6 +70,7 @@ def predict(
     cutoff: float,
     reference_energies: tuple[float, ...],
     states: States,
+    heads: Heads | None,
     dtype: Literal["float32", "float64"],
     batch_size: int,
 ) -> list[Prediction]:
@@ -78,6 +87,7 @@ def predict(
                 cutoff=cutoff,
                 reference_energies=reference_energies,
                 states=states,
+                heads=heads,
                 dtype=np.dtype(dtype).type,
             )
             for structure in window
@@ -88,7 +98,7 @@ def predict(
             frames,
             [f"structure {index}" for index in range(start, start + len(window))],
             cutoff=cutoff,
-            references=np.asarray(reference_energies, np.float64),
+            references=np.array([*heads.values()] if heads else [reference_energies]),
             dtype=dtype,
             batch_size=batch_size,
         )
@@ -103,7 +113,7 @@ def unpack(
     Args:
         arrays: from `run`.
         frames: what the batch held, in order.
-        references: energy of each element, eV.
+        references: energy of each element, eV, one row for each head.
         names: of the frames, for messages.
 
     Raises:
@@ -115,7 +125,7 @@ def unpack(
         part = slice(start, start + len(frame.species))
         start = part.stop
         # summed here in float64: in float32 the sum of many atoms would lose digits
-        energies = atomic[part] + references[frame.species]
+        energies = atomic[part] + references[frame.head or 0, frame.species]
         prediction = Prediction(
             energy=float(energies.sum()),
             forces=forces[part],

@@ -8,6 +8,19 @@ so a student of the reference energies and the mean forces learns from gradients
 than any teacher's. Teacher and student: the atomic energies of a large potential tell a small one
 how the total energy is shared among the atoms, which no reference method does.
 
+Weights: where the teachers differ, their mean is less sure. A label with spread sigma may count
+
+    w = 1 / (1 + sigma^2 / s^2) = s^2 / (s^2 + sigma^2)
+
+in the student's loss: least squares for labels whose errors have variance sigma^2, by what the
+teachers do not agree on, and s^2, by all else (times s^2, so that a sure label counts 1). For
+energies sigma is the spread of the total energy; for the force on an atom sigma^2 is the mean over
+its three components, so that no axis is preferred.
+
+Orders: a HIP-NN says the energy of an atom layer by layer, E_i = sum_n E_i^n, and so may the labels
+of a student that is one. With fewer layers than its teacher, its last one learns the sum of what
+remains. Constants of the elements, and the gauge, belong to the first order.
+
 Everything here makes structures of structures. `ensemble_targets` is the way of `jmlip distill`:
 labels by the teachers, their gauge, the permutation that serves as a control.
 
@@ -22,26 +35,38 @@ student's network is as near to zero as it can be. Where the compositions determ
 all elements, nothing is removed.
 
 References: Matin et al., arXiv:2503.14293 (2025), ensembles; Matin et al., Digital Discovery,
-doi:10.1039/d5dd00085h (2025), atomic energies.
+doi:10.1039/d5dd00085h (2025), atomic energies; Aitken, Proc. R. Soc. Edinb. 55, 42 (1936), weights.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.linalg import null_space
 
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.core.structure import Structure
+from jmlip.core.types import Params
 from jmlip.data.reference import count_species, species_of
+from jmlip.graphs.graph import AtomGraph
+from jmlip.models.hipnn import HIPNN
 from jmlip.potentials.ensembles import EnsemblePrediction, predict_ensemble, require_members
 from jmlip.potentials.potential import Potential
+from jmlip.training.feed import Feed
 
-TargetName = Literal["energy", "forces", "atomic_energies"]
+TargetName = Literal["energy", "forces", "atomic_energies", "energy_orders"]
 SPREAD = "forces_spread"
 """Key of `info["arrays"]` under which the spread of the teachers' forces is kept, eV / angstrom."""
+
+WEIGHTS = {"energy": "energy_weight", "forces": "forces_weight"}
+"""Labels whose spread may decide what they count, and where the weights stand in `info`."""
+
+ORDERS = "energy_orders"
+"""Key of `info["arrays"]` with energies by order."""
 
 LARGEST_NET_FORCE = 1.0e-4
 """Of the sum of the absolute components: single precision leaves less, a wrong sign far more."""
@@ -52,17 +77,21 @@ class TargetsConfig:
     """Which labels the student has from its teachers.
 
     Args:
-        labels: of "energy", "forces" and "atomic_energies", those that are the mean over the
-            teachers; all others are those of the data.
+        labels: of "energy", "forces", "atomic_energies" and "energy_orders" (the energies by each
+            layer of HIP-NN), those that are the mean over the teachers; all others are those of
+            the data.
         permute: seed of a random permutation of the atomic energies among the atoms of each
             element: a control, which must not help. Not permuted unless given.
+        spread_scale: for "energy" and "forces", the spread of the teachers, eV and eV / angstrom,
+            with which a label counts half of one they agree on; all count alike unless given.
 
     Raises:
-        ConfigError: no label, one twice, or nothing to permute.
+        ConfigError: no label, one twice, nothing to permute, or a scale of what has no spread.
     """
 
     labels: tuple[TargetName, ...]
     permute: int | None = None
+    spread_scale: Mapping[str, float] | None = None
 
     def __post_init__(self):
         if not self.labels or len(set(self.labels)) < len(self.labels):
@@ -77,6 +106,14 @@ class TargetsConfig:
             )
         if self.permute is not None and self.permute < 0:
             raise ConfigError(f"targets.permute must be at least 0, found {self.permute}.")
+        for name, scale in (self.spread_scale or {}).items():
+            if name not in WEIGHTS or name not in self.labels:
+                raise ConfigError(
+                    "targets.spread_scale must have scales of energy or forces that are in "
+                    f"targets.labels, {list(self.labels)}, found one of {name}; remove it."
+                )
+            if not scale > 0.0:
+                raise ConfigError(f"targets.spread_scale.{name} must be positive, found {scale}.")
 
 
 class Targets(NamedTuple):
@@ -97,11 +134,13 @@ def ensemble_targets(
     config: TargetsConfig,
     *,
     references: References,
+    n_orders: int = 1,
     dtype: Literal["float32", "float64"] = "float32",
 ) -> Targets:
     """Training and validation structures with the labels of `config` by the teachers.
 
-    The spread of the forces over the teachers is in `info["arrays"]["forces_spread"]`.
+    The spread of the forces over the teachers is in `info["arrays"]["forces_spread"]`; weights by
+    spread, where `config` asks for them, multiply those that the structures have.
 
     Args:
         teachers: one or more potentials.
@@ -110,13 +149,24 @@ def ensemble_targets(
         config: which labels.
         references: the student's reference energies; asked with `train` and its new labels, as
             energies may be among them.
+        n_orders: interaction layers of the student, for "energy_orders".
         dtype: precision of the teachers.
 
     Raises:
-        PotentialError: a teacher does not know an element, or its forces do not add up to zero.
+        PotentialError: a teacher has no orders, or too few; or it does not know an element, or its
+            forces do not add up to zero.
+        ConfigError: weights by the spread of one teacher.
     """
     require_known(teachers, (*train, *validation))
-    sets = [mean_labels(teachers, s, config.labels, dtype=dtype) for s in (train, validation)]
+    require_spread(config, len(teachers))
+    sets = [
+        mean_labels(teachers, s, config.labels, spread_scale=config.spread_scale, dtype=dtype)
+        for s in (train, validation)
+    ]
+    if "energy_orders" in config.labels:
+        sets = [with_orders(teachers, s, n_orders=n_orders, dtype=dtype) for s in sets]
+        shift = gauge_shift([_summed(s) for s in sets[0]], references(sets[0]))
+        sets = [[_shifted_orders(s, shift) for s in structures] for structures in sets]
     if "atomic_energies" in config.labels:
         shift = gauge_shift(sets[0], references(sets[0]))
         sets = [shifted(structures, shift) for structures in sets]
@@ -135,10 +185,89 @@ def require_known(teachers: Sequence[Potential], structures: Iterable[Structure]
     for structure in structures:
         for number, teacher in enumerate(teachers):
             try:
-                teacher.species_index(structure)
+                teacher.require_known(structure)
                 teacher.state_index(structure)
             except PotentialError as error:
                 raise PotentialError(f"teacher {number}: {error}") from error
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _terms(model: Any, params: Params, graph: AtomGraph) -> Float[Array, "atoms orders"]:
+    return model.apply({"params": params}, graph).terms
+
+
+def with_orders(
+    teachers: Sequence[Potential],
+    structures: Sequence[Structure],
+    *,
+    n_orders: int,
+    dtype: Literal["float32", "float64"] = "float32",
+) -> list[Structure]:
+    """Structures with the mean of the teachers' energies by order, in `info["arrays"]`.
+
+    Args:
+        teachers: HIP-NNs with at least as many interaction layers.
+        structures: whatever labels they have.
+        n_orders: how many; the last one holds the sum of all further ones.
+        dtype: precision of the teachers.
+
+    Raises:
+        PotentialError: a teacher has other layers.
+    """
+    total = [np.zeros((s.n_atoms, n_orders)) for s in structures]
+    for teacher in teachers:
+        _require_orders(teacher, n_orders)
+        feed, table = Feed(structures, teacher, dtype=dtype), np.asarray(teacher.reference_energies)
+        with jax.enable_x64(dtype == "float64"):
+            params = teacher.astype(dtype).params
+            for batch, indices in feed.epoch(0, 32):
+                terms = np.asarray(_terms(teacher.model, params, batch.graph), np.float64)
+                starts = np.cumsum(batch.graph.n_node)[: len(indices)]
+                for place, own in zip(indices, np.split(terms, starts), strict=False):
+                    first, rest = own[:, : n_orders - 1], own[:, n_orders - 1 :].sum(axis=1)
+                    orders = np.concatenate([first, rest[:, None]], axis=1)
+                    orders[:, 0] += table[teacher.species_index(structures[place])]
+                    total[place] += orders / len(teachers)
+    return [_with_array(s, ORDERS, o) for s, o in zip(structures, total, strict=True)]
+
+
+def _require_orders(teacher: Potential, n_orders: int) -> None:
+    found = teacher.model.config.n_interactions if isinstance(teacher.model, HIPNN) else 0
+    if found < n_orders:
+        raise PotentialError(
+            f"energy_orders need teachers that are HIP-NNs of at least {n_orders} interaction "
+            f"layers, as the student has, found {teacher.kind!r} with {found}."
+        )
+
+
+def _with_array(structure: Structure, name: str, array: np.ndarray) -> Structure:
+    arrays = {**structure.info.get("arrays", {}), name: array}
+    return structure.replace(info={**structure.info, "arrays": arrays})
+
+
+def _summed(structure: Structure) -> Structure:
+    orders: Any = structure.energy_orders
+    return structure.replace(atomic_energies=orders.sum(axis=1))
+
+
+def _shifted_orders(structure: Structure, shift: Mapping[int, float]) -> Structure:
+    orders: Any = structure.energy_orders
+    moved = orders[:, 0] - np.array([shift[z] for z in structure.species.tolist()])
+    columns = np.concatenate([moved[:, None], orders[:, 1:]], axis=1)
+    return _with_array(structure, ORDERS, columns)
+
+
+def require_spread(config: TargetsConfig, n_teachers: int) -> None:
+    """Refuse weights by a spread that one teacher does not have.
+
+    Raises:
+        ConfigError: it would not do anything.
+    """
+    if config.spread_scale and n_teachers < 2:
+        raise ConfigError(
+            "targets.spread_scale needs at least two teachers, found one, which has no spread; "
+            "remove it, or add teachers."
+        )
 
 
 def mean_labels(
@@ -146,15 +275,28 @@ def mean_labels(
     structures: Sequence[Structure],
     labels: Sequence[TargetName],
     *,
+    spread_scale: Mapping[str, float] | None = None,
     dtype: Literal["float32", "float64"] = "float32",
 ) -> list[Structure]:
     """Structures whose `labels` are the means of the teachers' predictions.
 
+    Args:
+        teachers: one or more potentials.
+        structures: whatever labels they have.
+        labels: which are replaced.
+        spread_scale: that of `TargetsConfig`.
+        dtype: precision of the teachers.
+
     Raises:
         PotentialError: a teacher does not know an element, or the forces do not add up to zero.
     """
+    if set(labels) == {ORDERS}:  # which `with_orders` gives
+        return list(structures)
     predictions = predict_ensemble(teachers, structures, dtype=dtype)
-    return [_labeled(s, p, labels) for s, p in zip(structures, predictions, strict=True)]
+    found = [_labeled(s, p, labels) for s, p in zip(structures, predictions, strict=True)]
+    if not spread_scale:
+        return found
+    return [_weighted(s, p, spread_scale) for s, p in zip(found, predictions, strict=True)]
 
 
 def _labeled(
@@ -166,10 +308,30 @@ def _labeled(
     if "atomic_energies" in labels:
         changes["atomic_energies"] = mean.atomic_energies
     if "forces" in labels:
-        arrays = {**structure.info.get("arrays", {}), SPREAD: prediction.forces_spread}
         changes["forces"] = without_net_force(mean.forces)
-        changes["info"] = {**structure.info, "arrays": arrays}
+        structure = _with_array(structure, SPREAD, prediction.forces_spread)
     return structure.replace(**changes)
+
+
+def _weighted(
+    structure: Structure, prediction: EnsemblePrediction, scales: Mapping[str, float]
+) -> Structure:
+    """The structure with weights that its labels have by spread, times those it had."""
+    info, arrays = dict(structure.info), dict(structure.info.get("arrays", {}))
+    if "energy" in scales:
+        ratio = prediction.energy_spread / scales["energy"]
+        info[WEIGHTS["energy"]] = structure.energy_weight / (1.0 + ratio**2)
+    if "forces" in scales:
+        squared = np.mean(prediction.forces_spread**2, axis=1) / scales["forces"] ** 2
+        before = 1.0 if structure.forces_weight is None else structure.forces_weight
+        arrays[WEIGHTS["forces"]] = before / (1.0 + squared)
+    return structure.replace(info={**info, "arrays": arrays} if arrays else info)
+
+
+def mean_weight(structures: Iterable[Structure], label: str) -> float:
+    """Mean over structures (energy) or atoms (forces) of what a label counts."""
+    weights = [np.ravel(getattr(s, WEIGHTS[label])) for s in structures]
+    return float(np.concatenate(weights).mean())
 
 
 def without_net_force(forces: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

@@ -69,6 +69,7 @@ class Feed:
         self._dtype, self._seed = np.dtype(dtype).type, seed
         self._n_shares, self._mine = n_shares, mine
         self._kept: list[Frame] = []  # of the first structures
+        self._like: list[Frame] = []  # what all shares of a batch have, some of them has
         self._sizes = sizes_of(self._make_all(kept_bytes))
         # an epoch asks for its plan at every step
         self._buckets = functools.lru_cache(maxsize=1)(self._choose)
@@ -84,6 +85,14 @@ class Feed:
         for indices in self._plan(epoch, batch_size)[start:]:
             yield Fed(self._pad(indices, batch_size), indices)
 
+    def padded(self, indices: Int[np.ndarray, " members"], bucket: Bucket) -> Batch:
+        """The structures at these places as a batch of a given size, which has room for them."""
+        frames = [self._frame(i) for i in indices.tolist()]
+        like = [] if self._n_shares is None else self._like
+        return pad_batch(
+            frames, bucket, cutoff=self._potential.cutoff, dtype=self._dtype, like=like
+        )
+
     def all_batches(self, batch_size: int) -> Generator[Batch, None, None]:
         """Every structure once, the same batches each time."""
         buckets = self._buckets(batch_size)
@@ -97,6 +106,8 @@ class Feed:
             room -= sum(x.nbytes for x in frame if isinstance(x, np.ndarray))
             if room >= 0:
                 self._kept.append(frame)
+            if not self._like or frame.energy_orders is not None:
+                self._like = [frame]
             yield frame
 
     def _make(self, structure: Structure) -> Frame:
@@ -106,6 +117,7 @@ class Feed:
             cutoff=self._potential.cutoff,
             reference_energies=self._potential.reference_energies,
             states=self._potential.states,
+            heads=self._potential.heads,
             dtype=self._dtype,
         )
 
@@ -131,9 +143,7 @@ class Feed:
         n = self._n_shares
         shares = [indices] if n is None else divide(indices, self._sizes, n)
         bucket = smallest_bucket(needed_bucket(shares, self._sizes), self._padded(batch_size))
-        cutoff, dtype = self._potential.cutoff, self._dtype
-        batches = [
-            pad_batch([self._frame(i) for i in share.tolist()], bucket, cutoff=cutoff, dtype=dtype)
-            for share in shares[self._mine]
-        ]
-        return batches[0] if n is None else jax.tree.map(lambda *x: np.stack(x), *batches)
+        if n is None:
+            return self.padded(indices, bucket)
+        batches = [self.padded(share, bucket) for share in shares[self._mine]]
+        return jax.tree.map(lambda *x: np.stack(x), *batches)

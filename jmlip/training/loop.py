@@ -8,8 +8,10 @@ deterministic).
 
 import contextlib
 import dataclasses
+import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +26,11 @@ from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
 from jmlip.core.types import Params
 from jmlip.data.hashing import data_hash
+from jmlip.graphs.batching import head_name
+from jmlip.graphs.graph import AtomGraph
+from jmlip.graphs.output import AtomicOutput
+from jmlip.models.hipnn import HIPNN
+from jmlip.potentials.evaluate import ApplyFn
 from jmlip.potentials.potential import Potential, save_potential
 from jmlip.training.checkpoints import DIRECTORY, remove_partial
 from jmlip.training.config import TrainingConfig
@@ -78,10 +85,11 @@ def fit(
     """
     run_dir, begun = Path(run_dir), time.monotonic()
     require_labels(config, train, validation)
-    _require_groups(potential, config)
+    require_groups(potential, config)
+    require_orders(potential, chain(train, validation), config)
     if writes():
         if not resume:
-            _require_no_run(run_dir)
+            require_no_run(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
     with (
         only_writer(run_dir) if writes() else contextlib.nullcontext(),
@@ -91,17 +99,21 @@ def fit(
     ):
         if writes():
             remove_partial(run_dir)
-        identity = _identity(potential, train, validation, config)
-        trainer = _make_trainer(
-            potential, train, validation, config, run_dir, identity, begun, display, interrupt
+        trainer = make_trainer(
+            potential, train, validation, config, run_dir, begun, display, interrupt
         )
-        for text in _notices(train, config):
-            display.note(f"notice: {text}")
-        found = trainer.files.load(like=trainer.state) if resume else None
-        require_same_run(identity, -1 if found is None else found.course.step)
-        trainer.start() if found is None else trainer.restore(found)
+        begin(trainer, train, resume=resume)
         reason = trainer.run()
-        return _finish(trainer, potential, run_dir, reason)
+        return finish(trainer, potential, reason)
+
+
+def begin(trainer: Trainer, train: Sequence[Structure], *, resume: bool) -> None:
+    """Say what is odd, and start, or go on from the last checkpoint."""
+    for text in _notices(train, trainer.config):
+        trainer.display.note(f"notice: {text}")
+    found = trainer.files.load(like=trainer.state) if resume else None
+    require_same_run(trainer.files.identity, -1 if found is None else found.course.step)
+    trainer.start() if found is None else trainer.restore(found)
 
 
 def _notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str]:
@@ -122,13 +134,42 @@ def _notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str
         yield "the loss has no term for the stresses of the data; add loss.stress to learn them."
 
 
-def _require_groups(potential: Potential, config: TrainingConfig) -> None:
+def require_orders(
+    potential: Potential, structures: Iterable[Structure], config: TrainingConfig
+) -> None:
+    """Refuse a loss on orders that the model does not have.
+
+    Raises:
+        ConfigError: it is no HIP-NN, or has other orders than the labels.
+    """
+    if config.loss.energy_orders is None:
+        return
+    if not isinstance(potential.model, HIPNN):
+        raise ConfigError(
+            "loss.energy_orders compares the interaction layers of HIP-NN, found model.kind = "
+            f"{potential.kind!r}; remove it, or choose kind = 'hipnn'."
+        )
+    wanted = potential.model.config.n_interactions
+    found = {s.energy_orders.shape[1] for s in structures if s.energy_orders is not None}
+    if found - {wanted}:
+        raise ConfigError(
+            f"energy_orders of the data must be of {wanted} orders, as model.n_interactions, found "
+            f"{sorted(found)}; make the labels anew, or change the model."
+        )
+
+
+def require_groups(potential: Potential, config: TrainingConfig) -> None:
     """Refuse terms and rates of parts that the model does not have."""
     if config.loss.needs_parts and potential.kind != "pair":
         named = ", ".join(f"loss.{name}" for name in config.loss.terms if name in PAIR_TERMS)
         raise ConfigError(
             f"{named} compares the parts of a pair of models, found model.kind = "
             f"{potential.kind!r}; remove it, or choose kind = 'pair'."
+        )
+    if config.loss.hierarchy is not None and potential.heads:
+        raise ConfigError(
+            "loss.hierarchy compares with one set of reference energies, found model.heads; remove "
+            "one of them."
         )
     for name in config.optimizer.rate_factors or {}:
         if name not in potential.params:
@@ -137,7 +178,8 @@ def _require_groups(potential: Potential, config: TrainingConfig) -> None:
             )
 
 
-def _require_no_run(run_dir: Path) -> None:
+def require_no_run(run_dir: Path) -> None:
+    """Refuse a directory that holds a run."""
     for name in (CSV_NAME, JSONL_NAME, DIRECTORY, POTENTIAL):
         if (run_dir / name).exists():
             raise ConfigError(
@@ -146,26 +188,27 @@ def _require_no_run(run_dir: Path) -> None:
             )
 
 
-def _make_trainer(
+def make_trainer(
     potential: Potential,
     train: Sequence[Structure],
     validation: Sequence[Structure],
     config: TrainingConfig,
     run_dir: Path,
-    identity: Mapping[str, Any],
     begun: float,
     display: Display,
     interrupt: Interrupt,
 ) -> Trainer:
+    """Everything a run needs before its first step; arguments are those of `fit`."""
     compilations, optimizer = Compilations(), make_optimizer(config.optimizer)
+    references, frozen = potential.reference_energies, _frozen_groups(config)
     loop = config.training
     devices = make_devices(
         loop.devices, accumulate=loop.accumulate, parallel=loop.parallel or "sharding"
     )
     feeds = {"dtype": loop.dtype, "n_shares": devices.n_shares, "mine": devices.mine}
-    apply_fn, references = potential.apply, potential.reference_energies
-    model = cast(Any, potential.model)
+    apply_fn, model = without_gradient(potential.apply, frozen), cast(Any, potential.model)
     parts = model.part_functions() if config.loss.needs_parts else ()
+    parts = [without_gradient(part, frozen) for part in parts]
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, loop.dtype), potential.params)
     step = make_step(
         apply_fn,
@@ -203,7 +246,7 @@ def _make_trainer(
         files=RunFiles(
             run_dir,
             Records(run_dir, columns(config)),
-            identity=identity,
+            identity=_identity(potential, train, validation, config),
             write_potential=lambda best, summary: save_potential(
                 _fitted(potential, best, summary), run_dir / POTENTIAL
             ),
@@ -215,34 +258,56 @@ def _make_trainer(
     )
 
 
+def _frozen_groups(config: TrainingConfig) -> list[str]:
+    return [name for name, f in (config.optimizer.rate_factors or {}).items() if f == 0.0]
+
+
+def without_gradient(apply_fn: ApplyFn, groups: Sequence[str]) -> ApplyFn:
+    """The same function with no derivative in some groups of parameters.
+
+    Such groups cost no backward pass, and their gradient does not enter the norm that is clipped.
+    """
+    if not groups:
+        return apply_fn
+
+    def apply_frozen(params: Params, graph: AtomGraph) -> AtomicOutput:
+        stopped = {name: jax.lax.stop_gradient(params[name]) for name in groups}
+        return apply_fn({**params, **stopped}, graph)
+
+    return apply_frozen
+
+
 def _identity(
     potential: Potential,
     train: Sequence[Structure],
     validation: Sequence[Structure],
     config: TrainingConfig,
 ) -> dict[str, Any]:
+    heads = potential.heads
+    names = [head_name(s, heads) for s in (*train, *validation)] if heads else []
     return {
         **to_dict(config),
+        **({"heads": hashlib.sha256(" ".join(names).encode()).hexdigest()} if heads else {}),
         "model": {"kind": potential.kind, **to_dict(potential.model.config)},
         "reference_energies": list(potential.reference_energies),
         "data": {"training": data_hash(train), "validation": data_hash(validation)},
     }
 
 
-def _finish(trainer: Trainer, potential: Potential, run_dir: Path, reason: str) -> Potential:
+def finish(trainer: Trainer, potential: Potential, reason: str) -> Potential:
+    """Write the best potential and the summary of a run that has ended."""
     assert trainer.best is not None  # a run that ends has found finite errors
     summary = trainer.summary(reason)
     fitted = _fitted(potential, trainer.best, summary)
     if writes():
-        save_potential(fitted, run_dir / POTENTIAL)
-        write_json(run_dir / SUMMARY, summary)
-    display = trainer.display
-    display.note(
+        save_potential(fitted, trainer.files.run_dir / POTENTIAL)
+        write_json(trainer.files.run_dir / SUMMARY, summary)
+    trainer.display.note(
         f"stopped by {reason} after {summary['epochs']} epochs and {summary['steps']} steps "
         f"({summary['skipped_steps']} skipped); best epoch {summary['best_epoch']}."
     )
     if summary["time_to_first_step_s"] is not None:
-        display.note(
+        trainer.display.note(
             f"first step after {summary['time_to_first_step_s']} s; "
             f"{summary['compilations']} compilations."
         )

@@ -3,8 +3,12 @@
     L = sum_t w_t L_t,    L_t = MSE | MAE | RMSE + MAE | Huber of (prediction - label)
 
 Means and the root of RMSE are statistics of the batch. A batch without one label of a term
-contributes 0 to it, with zero gradient. Two terms have no label: `hierarchy`, the mean over
-structures of the non-hierarchicality
+contributes 0 to it, with zero gradient. Energies and forces may have weights, 1 unless given
+(`Structure.energy_weight`, `Structure.forces_weight`): what is averaged, a square or an absolute
+value, is multiplied by that of its structure or atom, and the mean still divides by the number of
+labels, so that one that counts less does not make others count more.
+
+Two terms have no label: `hierarchy`, the mean over structures of the non-hierarchicality
 
     R = sum_i sum_n (E_i^n)^2 / [(E_i^n)^2 + (E_i^(n-1))^2],
 
@@ -39,12 +43,15 @@ LABELS = {
     "forces": "forces",
     "stress": "stress",
     "atomic_energies": "atomic_energies",
+    "energy_orders": "energy_orders",
     "small_energy": "energy",
     "small_forces": "forces",
 }
 """Terms that compare with a label, and which; `hierarchy`, `slow_forces` and `l2` need none."""
 PAIR_TERMS = ("small_energy", "small_forces", "slow_forces")
 """Terms that only a pair of models has."""
+WEIGHTED = {"energy": "energy_weight", "forces": "forces_weight"}
+"""Labels that have weights, and where in `Residuals` these stand."""
 GRADIENT_TERMS = ("forces", "stress", "small_forces", "slow_forces")
 """Terms that a derivative of the energy enters."""
 
@@ -104,6 +111,7 @@ class LossConfig:
         forces: components of the forces.
         stress: components of the stress, of structures periodic in three directions.
         atomic_energies: energy of each atom, relative to the reference energies.
+        energy_orders: energy of each atom by each interaction layer of HIP-NN.
         hierarchy: non-hierarchicality R, mean over structures.
         small_energy: total energy by the small part of a pair alone.
         small_forces: forces by the small part of a pair alone.
@@ -119,6 +127,7 @@ class LossConfig:
     forces: TermConfig | None = None
     stress: TermConfig | None = None
     atomic_energies: TermConfig | None = None
+    energy_orders: TermConfig | None = None
     hierarchy: PenaltyConfig | None = None
     small_energy: TermConfig | None = None
     small_forces: TermConfig | None = None
@@ -205,7 +214,9 @@ def term_sums(config: LossConfig, residuals: Residuals) -> TermSums:
             counts.append(jnp.zeros((), jnp.int32))
             continue
         error, mask = getattr(residuals, name), getattr(residuals, f"{name}_mask")
-        columns = [_masked_sum(entries, mask) for entries in averaged(term, error)]
+        weights_of = _weight_name(name)
+        weight = getattr(residuals, weights_of) if weights_of else None
+        columns = [_masked_sum(_weighted(x, weight), mask) for x in averaged(term, error)]
         totals.append(jnp.stack([*columns, jnp.zeros_like(columns[0])][:2]))
         counts.append(jnp.sum(mask) * (error.size // mask.size))
     return TermSums(jnp.stack(totals), jnp.stack(counts))
@@ -241,16 +252,27 @@ def set_values(config: LossConfig, params: Params, batches: Sequence[Residuals])
         if name == "l2":
             values.append(float(sum_of_squares(params)))
             continue
-        error = labelled(batches, name)
-        means = [x.mean() if x.size else np.nan for x in averaged(term, error)]
+        error, weights_of = labelled(batches, name), _weight_name(name)
+        weight = labelled(batches, weights_of, where=name) if weights_of else None
+        entries = [_weighted(x, weight) for x in averaged(term, error)]
+        means = [x.mean() if x.size else np.nan for x in entries]
         values.append(float(discrepancy(term, means, sqrt=np.sqrt)))
     return values
 
 
-def labelled(batches: Sequence[Residuals], name: str) -> Float[np.ndarray, "n ..."]:
-    """One term's residuals over all batches, real and labelled entries only, in float64."""
+def labelled(
+    batches: Sequence[Residuals], name: str, *, where: str | None = None
+) -> Float[np.ndarray, "n ..."]:
+    """One field of residuals over all batches, real and labelled entries only, in float64.
+
+    Args:
+        batches: residuals of all batches of a set.
+        name: the field.
+        where: the field whose labels decide which entries there are; `name` unless given.
+    """
+    mask = f"{where or name}_mask"
     parts = [
-        np.asarray(getattr(batch, name), np.float64)[np.asarray(getattr(batch, f"{name}_mask"))]
+        np.asarray(getattr(batch, name), np.float64)[np.asarray(getattr(batch, mask))]
         for batch in batches
     ]
     return np.concatenate(parts)
@@ -281,6 +303,16 @@ def sum_of_squares(params: Params) -> Float[Array, ""]:
     """Sum of squares of the weight matrices; arrays of one axis, such as biases, do not count."""
     matrices = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim >= 2]
     return sum((jnp.vdot(leaf, leaf) for leaf in matrices), start=jnp.zeros(()))
+
+
+def _weight_name(term: str) -> str | None:
+    """The field with the weights of a term's label, if it has any."""
+    return WEIGHTED.get(LABELS.get(term, ""))
+
+
+def _weighted(values: Any, weight: Any) -> Any:
+    """Values times the weights of their rows, if there are any."""
+    return values if weight is None else values * weight.reshape(-1, *[1] * (values.ndim - 1))
 
 
 def _masked_sum(values: Float[Array, "n ..."], mask: Array) -> Float[Array, ""]:

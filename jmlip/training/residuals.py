@@ -24,7 +24,10 @@ from jmlip.potentials.evaluate import ApplyFn, from_pair_gradient, pair_gradient
 
 
 class Residuals(NamedTuple):
-    """Prediction minus label of one batch; each field `x` counts where `x_mask` holds."""
+    """Prediction minus label of one batch; each field `x` counts where `x_mask` holds.
+
+    In a loss energies and forces also count as their weights say.
+    """
 
     energy: PerGraph  # eV
     energy_mask: GraphMask
@@ -36,8 +39,12 @@ class Residuals(NamedTuple):
     stress_mask: GraphMask
     atomic_energies: PerAtom  # eV
     atomic_energies_mask: AtomMask
+    energy_orders: Float[Array, "atoms orders"]  # eV; without any order where no label is
+    energy_orders_mask: AtomMask
     hierarchy: PerGraph  # non-hierarchicality itself: it has no label
     hierarchy_mask: GraphMask
+    energy_weight: PerGraph  # of all terms that compare with energies
+    forces_weight: PerAtom
     # of the first term alone, and of all others; None unless asked for
     small_energy: PerGraph | None = None  # eV
     small_energy_mask: GraphMask | None = None
@@ -124,6 +131,9 @@ def compare(
     else:
         energy, forces, _, stress, _ = from_pair_gradient(graph, output, gradient)
         forces, stress = forces - labels.forces, stress - labels.stress
+    # labels of other orders than the model has are asked for by no loss
+    same = output.terms.shape == labels.energy_orders.shape
+    orders = output.terms - labels.energy_orders if same else labels.energy_orders[:, :0]
     parts = _compare_parts(*predictions, batch=batch) if len(predictions) > 1 else {}
     real, real_atom = graph.globals.mask, graph.nodes.mask
     energy_error = energy - labels.energy
@@ -139,8 +149,12 @@ def compare(
         stress_mask=labels.stress_mask & (graph.globals.volume > 0.0) & with_gradient,
         atomic_energies=output.energy - labels.atomic_energies,
         atomic_energies_mask=labels.atomic_energies_mask & real_atom,
+        energy_orders=orders,
+        energy_orders_mask=labels.energy_orders_mask & real_atom & bool(orders.shape[1]),
         hierarchy=non_hierarchicality(graph, output.terms, reference_energies),
         hierarchy_mask=real,
+        energy_weight=labels.energy_weight,
+        forces_weight=labels.forces_weight,
         **parts,
     )
 

@@ -31,7 +31,7 @@ class RunFiles:
         write_potential: Callable[[Params, Mapping[str, Any]], None],
         writes: bool,
     ):
-        self._run_dir, self._records, self._identity = run_dir, records, identity
+        self.run_dir, self.identity, self._records = run_dir, identity, records
         self._write_potential, self._writes = write_potential, writes
         self._kept: Params | None = None
 
@@ -42,7 +42,7 @@ class RunFiles:
 
     def load(self, *, like: TrainState) -> Checkpoint | None:
         """The last checkpoint."""
-        return load_checkpoint(self._run_dir, like=like, identity=self._identity)
+        return load_checkpoint(self.run_dir, like=like, identity=self.identity)
 
     def go_back(self, checkpoint: Checkpoint) -> None:
         """Cut what was written after a checkpoint."""
@@ -58,7 +58,7 @@ class RunFiles:
         """Write a checkpoint."""
         if self._writes:
             checkpoint = Checkpoint(state, best, course, self._records.sizes())
-            save_checkpoint(self._run_dir, checkpoint, identity=self._identity)
+            save_checkpoint(self.run_dir, checkpoint, identity=self.identity)
 
     def keep(self, best: Params | None, summary: Mapping[str, Any]) -> None:
         """Write the best potential, unless it was."""

@@ -34,6 +34,7 @@ def made_from(
     config: TargetsConfig,
     *,
     references: Mapping[int, float],
+    n_orders: int = 1,
     dtype: str,
 ) -> dict[str, Any]:
     """Everything that decides what the labels are, as plain values.
@@ -44,6 +45,7 @@ def made_from(
         validation: validation structures as they are before.
         config: which labels.
         references: the student's reference energies for these structures, by atomic number, eV.
+        n_orders: interaction layers of the student, for "energy_orders".
         dtype: precision of the teachers.
     """
     return {
@@ -51,6 +53,7 @@ def made_from(
         "teachers": [content_hash(teacher) for teacher in teachers],
         "data": {"train": data_hash(train), "validation": data_hash(validation)},
         "references": {str(z): energy for z, energy in references.items()},
+        "n_orders": n_orders,
         "dtype": dtype,
         **to_dict(config),
     }

@@ -2,6 +2,9 @@
 
 It runs ahead of the device and reads reports only now and then, so that the device never waits;
 before a checkpoint and at the end of an epoch it reads them all.
+
+A run asks for its steps (`Trainer.steps`, a generator), and whoever drives it takes them: one run
+by itself (`Trainer.run`), or several at once (`jmlip.training.together`).
 """
 
 import contextlib
@@ -9,8 +12,8 @@ import dataclasses
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -39,6 +42,18 @@ from jmlip.training.validation import Validation, validate
 
 READ_EVERY_STEPS, READ_EVERY_SECONDS = 16, 0.25
 """How far the host runs ahead of what it has read."""
+
+
+class Asked(NamedTuple):
+    """A step that a run wants to be taken."""
+
+    state: TrainState
+    fed: Fed
+    controls: Controls
+
+
+Steps = Generator[Asked, tuple[TrainState, StepReport], str]
+"""Asks for steps, is sent what they gave, and ends with what ended the run."""
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -92,9 +107,20 @@ class Trainer:
             DivergenceError: too many steps in a row were not finite.
             KeyboardInterrupt: an interrupt was requested; a checkpoint was written first.
         """
+        steps = self.steps()
+        try:
+            asked = next(steps)
+            while True:
+                found = self.step(asked.state, asked.fed.batch, asked.controls)
+                asked = steps.send(found)
+        except StopIteration as ended:
+            return ended.value
+
+    def steps(self) -> Steps:
+        """The run without the arithmetic of its steps; errors are those of `run`."""
         reason = None
         while reason is None:
-            reason = self._ended() or self._epoch()
+            reason = self._ended() or (yield from self._epoch())
         if self.course.step and self.course.skipped == self.course.step:
             raise DivergenceError(
                 f"training must make finite steps, and none of {self.course.step} was; lower "
@@ -137,14 +163,14 @@ class Trainer:
             return "patience"
         return None
 
-    def _epoch(self) -> str | None:
+    def _epoch(self) -> Generator[Asked, tuple[TrainState, StepReport], str | None]:
         course, batch_size = self.course, self.course.plateau.batch_size
         made = self.train.epoch(course.epoch, batch_size, start=course.batch)
         place = lambda fed: fed._replace(batch=self.devices.place(fed.batch))
         batches = prefetched(made, place)
         with contextlib.closing(batches):
             for fed in batches:
-                self._take(fed)
+                self._took(fed, *(yield self._ask(fed)))
                 self._read_if_due()
                 asked = self._asked_to_stop()
                 if asked == "interrupt":
@@ -166,14 +192,17 @@ class Trainer:
             return None
         return (None, "max_minutes", "interrupt")[int(gathered(mine).max())]
 
-    def _take(self, fed: Fed) -> None:
-        course, rate = self.course, self._learning_rate()
+    def _ask(self, fed: Fed) -> Asked:
         dtype = self.config.training.dtype
         controls = Controls(
-            learning_rate=np.asarray(rate, dtype),
+            learning_rate=np.asarray(self._learning_rate(), dtype),
             weights=weights(self.config.loss, self._done()).astype(dtype),
         )
-        self.state, report = self.step(self.state, fed.batch, controls)
+        return Asked(self.state, fed, controls)
+
+    def _took(self, fed: Fed, state: TrainState, report: StepReport) -> None:
+        course, rate = self.course, self._learning_rate()
+        self.state = state
         if self._first_step_s is None:
             jax.block_until_ready(report)
             self._lap()

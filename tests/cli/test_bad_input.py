@@ -14,6 +14,7 @@ GOOD = "2\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-26.0\nH 0 0 0 0 0 0
 OXYGEN = GOOD.replace("H 0 0 0.8", "O 0 0 0.8")
 OVERLAPPING = GOOD.replace("0 0 0.8", "0 0 0.0")
 NVE = "md {p} {d} --ensemble nve --timestep-fs 0.25 --steps 10 --temperature-K 300 --out {t}/o.xyz"
+CSVR = NVE.replace("nve", "csvr")
 TRAIN = "train {c} --run {t}/run"
 
 
@@ -120,6 +121,15 @@ CASES = {
         2,
         "needs temperature_K",
     ),
+    "ramp without points": Case(CSVR + " --temperature-ramp 300", 2, "points like"),
+    "ramp that goes back": Case(CSVR + " --temperature-ramp 2:300,1:400", 2, "rising times"),
+    "ramp to a negative temperature": Case(CSVR + " --temperature-ramp 1:-5", 2, "positive"),
+    "ramp without thermostat": Case(NVE + " --temperature-ramp 1:300", 2, "temperature_ramp means"),
+    "ramp of a pressure there is not": Case(
+        CSVR + " --pressure-ramp 1:2", 2, "pressure_ramp means"
+    ),
+    "hydrogen bound to hydrogen": Case(NVE + " --hydrogen-mass-u 3", 2, "must have a heavier atom"),
+    "hydrogen without mass": Case(NVE + " --hydrogen-mass-u 0", 2, "positive"),
     "trajectory of no format": Case(NVE.replace("o.xyz", "o.traj"), 2, ".h5md"),
     "trajectory below a file": Case(NVE.replace("{t}/o.xyz", "{d}/o.xyz"), 1, "hydrogen.xyz"),
     "trajectory exists": Case(NVE, 2, "must not exist", {"o.xyz": GOOD}),

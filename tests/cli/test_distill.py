@@ -92,16 +92,16 @@ def test_killed_anywhere_and_resumed_it_ends_the_same(place, jmlip, tmp_path, mo
     from jmlip.training.trainer import Trainer
 
     monkeypatch.setattr("jmlip.cli.run_report.write_run_report", lambda *_, **__: [])
-    take, steps = Trainer._take, []
+    ask, steps = Trainer._ask, []
 
     def kill_at(run, step):
-        def take_or_die(trainer, fed):
+        def ask_or_die(trainer, fed):
             if trainer.run_dir == run and trainer.course.step == step:
                 raise RuntimeError("killed")
             steps.append(trainer.run_dir.name)
-            take(trainer, fed)
+            return ask(trainer, fed)
 
-        monkeypatch.setattr(Trainer, "_take", take_or_die)
+        monkeypatch.setattr(Trainer, "_ask", ask_or_die)
 
     def killed(*_):
         raise RuntimeError("killed")
@@ -174,21 +174,22 @@ def test_an_ensemble_grows_and_its_members_are_only_read(place, jmlip, tmp_path)
     shutil.copytree(place / "run" / "teachers", run)
     start, end = ENERGIES.index("[loss]"), ENERGIES.index("[optimizer]")
     (place / "ensemble.toml").write_text(ENERGIES[:start] + ENERGIES[end:])
-    words = ["ensemble", place / "ensemble.toml", "--run", run, "--members", 3]
+    words = ["ensemble", place / "ensemble.toml", "--run", run, "--together", "--members", 4]
     written = (run / "member_0" / PARAMS).stat().st_mtime_ns
     result = jmlip(*words, "--resume")
     assert result.code == 0, result.err
-    assert "member 1 of 3 is trained." in result.out
-    assert "mean of 3" in result.out
+    assert "2 of 4 members together, the first:" in result.out
+    assert "member 1 of 4 is trained." in result.out
+    assert "mean of 4" in result.out
     assert (run / "member_0" / PARAMS).stat().st_mtime_ns == written
     members = load_ensemble(run / "ensemble")
-    assert len({content_hash(m) for m in members}) == 3
+    assert len({content_hash(m) for m in members}) == 4
     report = (tmp_path / "run" / "report.html").read_text()
     assert "<h2>Members</h2>" in report
     assert "spread of energies" in report
-    stopped = jmlip(*words[:-1], 4, "--resume", "--set", "training.max_minutes=1e-9")
+    stopped = jmlip(*words[:-1], 5, "--resume", "--set", "training.max_minutes=1e-9")
     assert stopped.code == 1
-    assert "member 3 was stopped by training.max_minutes" in stopped.err.splitlines()[-1]
+    assert "member 4 was stopped by training.max_minutes" in stopped.err.splitlines()[-1]
     other = jmlip(*words, "--resume", "--set", "training.batch_size=4")
     assert other.code == 2
     assert "training.batch_size was 8, found 4" in other.err
@@ -214,6 +215,14 @@ BAD = {
     "teacher key": (["teacher.member=2"], "did you mean 'members'"),
     "no targets": (["targets.labels=[]"], "at least one label"),
     "target unknown": (["targets.labels=['charges']"], "'atomic_energies'"),
+    "weights by the spread of one": (
+        ["teacher={members=1}", "targets.spread_scale={forces=1.0}"],
+        "at least two teachers",
+    ),
+    "weights of what has no spread": (
+        ["targets.spread_scale={atomic_energies=1.0}"],
+        "found one of atomic_energies",
+    ),
     "nothing to permute": (["targets.permute=1"], "permutes atomic energies"),
     "loss without the target": (["loss={energy={}}"], "a term for every label"),
     "loss without labels": (["loss.stress={}"], "loss.stress needs labels"),
@@ -222,6 +231,14 @@ BAD = {
     "subset for teachers in training": (
         ["teacher={members=1}", "data.n_train=5"],
         "other structures for every teacher",
+    ),
+    "orders of another model": (
+        [
+            "model={kind='mace'}",
+            "loss={energy={}, energy_orders={}}",
+            "targets.labels=['energy_orders']",
+        ],
+        "energy_orders are of HIP-NN",
     ),
     "no reference energies": (
         [

@@ -47,6 +47,15 @@ def test_restart_goes_on_to_the_same_end(jmlip, folder, potential, tmp_path):
     assert (tmp_path / "whole.xyz").read_bytes() == (tmp_path / "parts.xyz").read_bytes()
 
 
+def test_a_ramp_of_the_temperature_is_followed(jmlip, folder, potential, tmp_path):
+    out, start = tmp_path / "ramp.xyz", folder / "held-out.xyz"
+    csvr = ("--ensemble", "csvr", "--tau-fs", 2, "--timestep-fs", 0.25, "--steps", 400)
+    ramp = ("--temperature-K", 600, "--temperature-ramp", "0.02:600,0.03:6", "--every", 20)
+    assert jmlip("md", potential, start, *csvr, *ramp, "--out", out).code == 0
+    kinetic = [frame.info["kinetic_energy"] for frame in read(out)]
+    assert np.mean(kinetic[-10:]) < 0.1 * np.mean(kinetic[:5])
+
+
 def test_relax_finds_the_bond_length(jmlip, folder, potential, tmp_path):
     out = tmp_path / "relaxed.xyz"
     result = jmlip("relax", potential, folder / "held-out.xyz", "--out", out, "--fmax-eV-A", 1e-3)

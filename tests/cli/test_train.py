@@ -1,5 +1,6 @@
 """`jmlip train`: what it leaves, how a run is repeated, continued and refused."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import time
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jmlip.cli.config import DataConfig
 from jmlip.cli.main import INTERRUPTED
+from jmlip.cli.train import words_of
 from jmlip.core.checkpoint import read_arrays
 from jmlip.data import read
 from jmlip.factory import load_potential
@@ -48,6 +51,21 @@ def test_resolved_config_is_complete_and_absolute(folder):
     assert config["model"]["r_high"] == pytest.approx(0.85 * 3.0)
     assert config["model"]["r_low"] == pytest.approx(0.95 * 0.65, abs=0.02)
     assert config["training"]["max_epochs"] == 60
+
+
+@pytest.mark.parametrize(
+    ("assignment", "kept"),
+    [
+        ("data.train=/home/ann/a.xyz", "data.train=a.xyz"),
+        ("data.train=near/a.xyz", "data.train=near/a.xyz"),
+        ("data.train=['/home/ann/a.xyz', \"/b/c.xyz\"]", "data.train=['a.xyz', \"c.xyz\"]"),
+        ("teacher={potentials = ['/b/c'], n = 1}", "teacher={potentials = ['c'], n = 1}"),
+        ("loss.forces.weight=1.0", "loss.forces.weight=1.0"),
+    ],
+)
+def test_provenance_names_no_folder_of_this_machine(assignment, kept):
+    options = argparse.Namespace(config=Path("/home/ann/config.toml"), assignments=[assignment])
+    assert words_of(options) == ["config.toml", "--set", kept]
 
 
 def test_resolved_config_reproduces_the_run(jmlip, folder, tmp_path, without_report):

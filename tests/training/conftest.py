@@ -47,6 +47,10 @@ def batch() -> Batch:
         stress_mask=np.array([True, False, False]),
         atomic_energies=np.array([0.5, 1.5, 0.0, 0.0], np.float32),
         atomic_energies_mask=np.array([True, True, False, False]),
+        energy_orders=np.array([[0.2, 0.1], [1.0, 0.5], [0, 0], [0, 0]], np.float32),
+        energy_orders_mask=np.array([True, True, False, False]),
+        energy_weight=np.ones(3, np.float32),
+        forces_weight=np.ones(4, np.float32),
     )
     return jax.tree.map(jnp.asarray, Batch(graph, labels))
 

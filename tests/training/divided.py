@@ -61,18 +61,18 @@ def save(path: Path, params) -> None:
 def interrupted(directory: Path, name: str, process: int) -> None:
     """One of two processes is told to stop; both do, at the same step, and go on."""
     jax.distributed.initialize(f"localhost:{PORT}", num_processes=2, process_id=process)
-    take = trainer.Trainer._take
+    took = trainer.Trainer._took
 
-    def take_and_interrupt(self, fed):
-        take(self, fed)
+    def took_and_interrupt(self, *arguments):
+        took(self, *arguments)
         if process == 1 and self.course.step == TOLD_AT:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    trainer.Trainer._take = take_and_interrupt
+    trainer.Trainer._took = took_and_interrupt
     try:
         train(directory, name)
     except KeyboardInterrupt:
-        trainer.Trainer._take = take
+        trainer.Trainer._took = took
     else:
         raise AssertionError("an interrupted run must say so")
     fitted = train(directory, name, resume=True)

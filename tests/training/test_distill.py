@@ -5,17 +5,19 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jmlip
-from jmlip.core.errors import ConfigError, PotentialError
+from jmlip.core.errors import ConfigError, DataError, PotentialError
 from jmlip.core.structure import Structure
-from jmlip.data import Hidden, data_hash
+from jmlip.data import Hidden, data_hash, write_store
 from jmlip.factory import make_model
 from jmlip.potentials.ensembles import is_ensemble, predict_ensemble, write_ensemble
 from jmlip.potentials.hashing import content_hash
 from jmlip.potentials.potential import initial_potential
+from jmlip.training.config import TrainingConfig
 from jmlip.training.distill import (
     SPREAD,
     Targets,
@@ -23,9 +25,14 @@ from jmlip.training.distill import (
     ensemble_targets,
     gauge_shift,
     mean_labels,
+    mean_weight,
     permuted,
+    with_orders,
     without_net_force,
 )
+from jmlip.training.feed import Feed
+from jmlip.training.loop import require_orders
+from jmlip.training.losses import LossConfig, TermConfig
 from jmlip.training.stored_targets import load_targets, made_from, save_targets
 
 SIZES = {"cutoff": 4.0, "r_high": 3.4, "n_features": 4, "n_sensitivities": 4}
@@ -86,6 +93,44 @@ def test_labels_of_several_are_mean_and_spread(teachers, waters):
         assert s.energy == waters[k].energy  # not asked for
     spread = predict_ensemble(teachers, waters)[0].energy_spread
     assert spread == pytest.approx(abs(said[0][0].energy - said[1][0].energy) / np.sqrt(2.0))
+
+
+def test_labels_count_less_where_the_teachers_differ(teachers, waters, tmp_path):
+    scale = {"energy": 0.003, "forces": 0.005}
+    arrays = {"forces_weight": np.full(waters[0].n_atoms, 3.0)}
+    first = waters[0].replace(info={"energy_weight": 2.0, "arrays": arrays})
+    config = TargetsConfig(labels=("energy", "forces"), spread_scale=scale)
+    made = ensemble_targets(
+        teachers, [first, *waters[1:4]], waters[4:], config, references=lambda _: REFERENCES
+    ).train
+    said = [t.predict(waters[:4]) for t in teachers]
+    for k, s in enumerate(made):
+        # two teachers: the variance is half of the square of their difference
+        e = (said[0][k].energy - said[1][k].energy) ** 2 / 2.0
+        f = np.mean((said[0][k].forces - said[1][k].forces) ** 2 / 2.0, axis=1)
+        given = (2.0, 3.0) if k == 0 else (1.0, 1.0)
+        assert s.energy_weight == pytest.approx(given[0] * 9e-6 / (9e-6 + e))
+        np.testing.assert_allclose(s.forces_weight, given[1] * 2.5e-5 / (2.5e-5 + f), rtol=1e-6)
+    assert 0.0 < mean_weight(made[1:], "forces") < 0.99
+    # they come back, they are part of what training sees, and a batch has them
+    stored = write_store(made, tmp_path / "store")
+    np.testing.assert_array_equal(stored[0].forces_weight, made[0].forces_weight)
+    plain = [s.replace(info=w.info) for s, w in zip(made, waters, strict=False)]
+    assert stored.data_hash == data_hash(made) != data_hash(plain)
+    feed = Feed(made[:1], teachers[0], dtype="float64")
+    labels = next(feed.all_batches(1)).labels
+    np.testing.assert_allclose(labels.energy_weight[:2], [made[0].energy_weight, 1.0])
+    n = made[0].n_atoms
+    np.testing.assert_allclose(labels.forces_weight[:n], made[0].forces_weight)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [{"energy_weight": -1.0}, {"energy_weight": "high"}, {"arrays": {"forces_weight": [1.0]}}],
+)
+def test_bad_weights(teachers, waters, info):
+    with pytest.raises(DataError, match="_weight must be finite numbers of 0 or more, one for"):
+        Feed([waters[0].replace(info=info)], teachers[0], dtype="float32")
 
 
 def test_a_net_force_is_refused():
@@ -201,6 +246,8 @@ def test_hidden_labels_are_gone_and_others_stay(waters):
         ({"labels": ("forces", "forces")}, "each once"),
         ({"labels": ("forces",), "permute": 0}, "permutes atomic energies"),
         ({"labels": ("atomic_energies",), "permute": -1}, "at least 0"),
+        ({"labels": ("energy",), "spread_scale": {"forces": 1.0}}, "found one of forces"),
+        ({"labels": ("energy",), "spread_scale": {"energy": 0.0}}, "must be positive"),
     ],
 )
 def test_bad_options(values, message):
@@ -209,6 +256,8 @@ def test_bad_options(values, message):
 
 
 def test_bad_teachers(teachers, waters):
+    with pytest.raises(ConfigError, match="needs at least two teachers, found one"):
+        targets(teachers[:1], waters, labels=("forces",), spread_scale={"forces": 1.0})
     strange = teacher(2, references=(-13.0, -1.0), species=(1, 6))
     with pytest.raises(PotentialError, match="teacher 0: every element must be among H, C"):
         targets([strange], waters, labels=("forces",))
@@ -216,3 +265,52 @@ def test_bad_teachers(teachers, waters):
         targets([*teachers, strange], waters, labels=("forces",))
     with pytest.raises(PotentialError, match="at least one member"):
         targets([], waters, labels=("forces",))
+
+
+def deeper(seed):
+    model = make_model("hipnn", {"species": [1, 8], **SIZES, "n_interactions": 3})
+    key = jax.random.key(seed)
+    return initial_potential("hipnn", model, key=key, reference_energies=(-13.0, -2040.0))
+
+
+def test_orders_are_those_of_the_teachers_and_add_up(waters):
+    """A student of two layers learns the last two of three as one."""
+    three, few = [deeper(0), deeper(1)], waters[:3]
+    config = TargetsConfig(labels=("energy_orders",))
+    made = ensemble_targets(
+        three, few, few, config, references=lambda _: REFERENCES, n_orders=2
+    ).train
+    for k, s in enumerate(made):
+        table = np.array([REFERENCES[z] for z in s.species.tolist()])
+        batch = next(Feed(few[k : k + 1], three[0], dtype="float32").all_batches(1))
+        graph = jax.tree.map(jnp.asarray, batch.graph)
+        terms = np.mean([t.apply(t.params, graph).terms for t in three], axis=0)[: s.n_atoms]
+        # references are shared by teachers and student: what the gauge takes is in the first order
+        np.testing.assert_allclose(s.energy_orders[:, 1], terms[:, 1:].sum(axis=1), atol=1e-6)
+        moved = s.energy_orders[:, 0] - table - terms[:, 0]
+        assert all(np.ptp(moved[s.species == z]) < 1e-5 for z in (1, 8))
+        assert abs(moved.sum()) < 1e-4
+        assert s.energy_orders.sum() == pytest.approx(table.sum() + terms.sum(), abs=1e-4)
+    # what the student's loss compares with
+    student = teacher(2)
+    student = dataclasses.replace(
+        student, model=make_model("hipnn", {"species": [1, 8], **SIZES, "n_interactions": 2})
+    )
+    labels = next(Feed(made[:1], student, dtype="float64").all_batches(1)).labels
+    n = made[0].n_atoms
+    table = np.array([REFERENCES[z] for z in made[0].species.tolist()])
+    np.testing.assert_allclose(labels.energy_orders[:n, 0], made[0].energy_orders[:, 0] - table)
+    assert labels.energy_orders_mask[:n].all()
+    assert data_hash(made) != data_hash([s.replace(info={}) for s in made])
+
+
+def test_orders_that_do_not_exist(teachers, waters):
+    with pytest.raises(PotentialError, match="at least 2 interaction layers, as the student has"):
+        with_orders(teachers, waters[:1], n_orders=2)
+    arrays = {"arrays": {"energy_orders": np.zeros(waters[0].n_atoms)}}
+    with pytest.raises(DataError, match="energy_orders must have shape"):
+        Feed([waters[0].replace(info=arrays)], teachers[0], dtype="float32")
+    config = TrainingConfig(loss=LossConfig(energy_orders=TermConfig()))
+    arrays = {"arrays": {"energy_orders": np.zeros((waters[0].n_atoms, 2))}}
+    with pytest.raises(ConfigError, match=r"must be of 1 orders, as model\.n_interactions"):
+        require_orders(teachers[0], [waters[0].replace(info=arrays)], config)

@@ -244,14 +244,14 @@ def test_on_a_cpu_precision_of_products_is_said_to_change_nothing(fitted, capsys
 
 def test_interrupt_saves_first(fitted, tmp_path, monkeypatch):
     whole = fitted(training(), "whole")
-    take = trainer.Trainer._take
+    took = trainer.Trainer._took
 
-    def take_and_interrupt(self, fed):
-        take(self, fed)
+    def took_and_interrupt(self, fed, state, report):
+        took(self, fed, state, report)
         if self.course.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(trainer.Trainer, "_take", take_and_interrupt)
+    monkeypatch.setattr(trainer.Trainer, "_took", took_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         fitted(training(), "cut")
     monkeypatch.undo()

@@ -61,6 +61,8 @@ ERRORS = {
     "forces": np.array([2.0 - 1, 0, 0, -2.0 + 1, 0, 0]),
     "stress": (np.diag([1.5 * 2.0 / 20.0, 0, 0]) - np.eye(3) * 0.1).ravel(),
     "atomic_energies": np.array([0.5 - 0.5, 0.75 - 1.5]),
+    # offsets 0.25 and 0.5, and half of the energy of the spring for each
+    "energy_orders": np.array([0.25 - 0.2, 0.25 - 0.1, 0.5 - 1.0, 0.25 - 0.5]),
     # the first term is the offset alone
     "small_energy": np.array([0.75 - 2.0, 0.5 - 1.0]),
     "small_forces": np.array([-1.0, 0, 0, 1.0, 0, 0]),
@@ -89,6 +91,29 @@ def test_batch_averages_over_a_set_are_those_of_one_batch(kind, spring, batch):
     # the same batch twice has the same means
     expected = values(config, spring, batch)
     np.testing.assert_allclose(set_values(config, spring[1], [found] * 2), expected, rtol=1e-5)
+
+
+def test_weights_multiply_what_is_averaged(spring, batch):
+    """The sum is divided by the number of labels, whatever they count."""
+    weights_ = {"energy_weight": [0.5, 3.0, 9.0], "forces_weight": [0.25, 2.0, 9.0, 9.0]}
+    weights_ = {name: np.array(value, np.float32) for name, value in weights_.items()}
+    weighted = batch._replace(labels=batch.labels._replace(**weights_))
+    for label, w in (("energy", [0.5, 3.0]), ("forces", [0.25, 2.0])):
+        error = ERRORS[label]
+        each = np.repeat(w, len(error) // 2)
+        squares, sizes = (each * error**2).mean(), (each * abs(error)).mean()
+        for kind, expected in (("mse", squares), ("rmse+mae", squares**0.5 + sizes)):
+            config = LossConfig(**{label: TermConfig(kind=kind)})
+            np.testing.assert_allclose(values(config, spring, weighted), expected, rtol=1e-6)
+            compared = jax.device_get(compare(spring, weighted))
+            assert set_values(config, spring[1], [compared]) == pytest.approx([expected], rel=1e-6)
+    # other terms of the same label, and one of a label that has no weights
+    plain, found = (
+        values(LossConfig(small_energy=TermConfig(), atomic_energies=TermConfig()), spring, each)
+        for each in (batch, weighted)
+    )
+    assert plain[0] == found[0]
+    assert plain[1] != found[1]
 
 
 @pytest.mark.parametrize("kind", ["mse", "mae", "rmse+mae", "huber"])

@@ -6,6 +6,8 @@ import pytest
 
 from jmlip.core.config import from_dict, to_dict
 from jmlip.core.errors import ConfigError
+from jmlip.factory import make_model
+from jmlip.potentials.storage import parameter_shapes
 from jmlip.training.config import LoopConfig, TrainingConfig
 from jmlip.training.losses import LossConfig, TermConfig
 from jmlip.training.optimizers import MUON_RMS, OptimizerConfig, learning_rate, make_optimizer
@@ -194,3 +196,29 @@ def test_a_validation_that_is_not_finite_is_no_improvement():
     plateau = watched([1.0, float("nan"), float("nan")])
     assert plateau.best == 1.0
     assert plateau.scale == 0.5
+
+
+FEW = {"cutoff": 3.0, "n_features": 2, "n_onsite": 0, "n_interactions": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("hipnn", {"r_high": 2.5, **FEW}),
+        ("mace", {"n_channels": 1, "max_degree": 0, "harmonics": 1, "correlation": 2}),
+        ("pair", {part: {"kind": "hipnn", "r_high": 2.5, **FEW} for part in ("small", "large")}),
+    ],
+)
+def test_groups_of_any_model_are_slowed_and_frozen(kind, fields):
+    model = make_model(kind, {"species": [1], **fields})
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), parameter_shapes(model))
+    frozen, slow, *_ = params
+    factors = {frozen: 0.0, slow: 0.1}
+    plain, scaled = (
+        make_optimizer(OptimizerConfig(name="adam", rate_factors=each)) for each in (None, factors)
+    )
+    plain, scaled = (o.update(params, o.init(params))[0] for o in (plain, scaled))
+    for name, group in plain.items():
+        times = factors.get(name, 1.0)
+        assert_same(scaled[name], jax.tree.map(lambda x, times=times: times * x, group))
+        assert (name == frozen) == (not any(np.any(x) for x in jax.tree.leaves(scaled[name])))

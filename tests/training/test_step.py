@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from jmlip.graphs.output import AtomicOutput
+from jmlip.training.directional import make_loss_gradient
+from jmlip.training.loop import without_gradient
 from jmlip.training.losses import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig, make_optimizer
 from jmlip.training.step import Compilations, Controls, init_state, make_step
@@ -150,8 +152,21 @@ def test_weights_and_rate_do_not_compile_anew_but_shapes_do(spring, batch):
     graph = batch.graph._replace(n_node=jnp.append(batch.graph.n_node, 0))
     longer = lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])])
     labels = batch.labels
-    names = ("energy", "energy_mask", "stress", "stress_mask")
+    names = ("energy", "energy_mask", "energy_weight", "stress", "stress_mask")
     labels = labels._replace(**{name: longer(getattr(labels, name)) for name in names})
     graph = graph._replace(globals=jax.tree.map(longer, graph.globals))
     step(state, batch._replace(graph=graph, labels=labels), controls())
     assert compilations.count == 2
+
+
+def test_frozen_groups_have_no_gradient_and_the_others_have_theirs(spring, batch):
+    apply_fn, params = spring
+    options = {"reference_energies": (0.0, 0.0), "force_gradient": "double_backward"}
+    plain, frozen = (
+        make_loss_gradient(function, LOSS, **options)(params, batch, jnp.ones(len(LOSS.terms)))
+        for function in (apply_fn, without_gradient(apply_fn, ["k"]))
+    )
+    assert frozen[0] == plain[0]
+    assert frozen[2]["k"] == 0.0 != plain[2]["k"]
+    for name in ("length", "offset"):
+        np.testing.assert_array_equal(frozen[2][name], plain[2][name])
