@@ -300,8 +300,8 @@ def finish(trainer: Trainer, potential: Potential, reason: str) -> Potential:
     summary = trainer.summary(reason)
     fitted = _fitted(potential, trainer.best, summary)
     if writes():
-        save_potential(fitted, trainer.files.run_dir / POTENTIAL)
-        write_json(trainer.files.run_dir / SUMMARY, summary)
+        save_potential(fitted, trainer.run_dir / POTENTIAL)
+        write_json(trainer.run_dir / SUMMARY, summary)
     trainer.display.note(
         f"stopped by {reason} after {summary['epochs']} epochs and {summary['steps']} steps "
         f"({summary['skipped_steps']} skipped); best epoch {summary['best_epoch']}."

@@ -13,6 +13,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -83,6 +84,11 @@ class Trainer:
         self._first_step_done = 0.0
         self._status = Status()
         self._status.max_epochs = loop.max_epochs
+
+    @property
+    def run_dir(self) -> Path:
+        """Directory of the run."""
+        return self.files.run_dir
 
     def start(self) -> None:
         """Begin a new run: empty metric files, and a checkpoint of the very start."""
