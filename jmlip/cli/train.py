@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from jmlip.cli.fields import describe_fields
+from jmlip.cli.processes import add_process_options, join_processes
 
 DESCRIPTION = """\
 Train a potential. The run directory receives potential/ (the best on validation), metrics.csv and
@@ -25,6 +26,7 @@ def add_parser(subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_options(parser)
+    add_process_options(parser)
     parser.set_defaults(run=run, resume_hint="continue with the same command and --resume")
 
 
@@ -57,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     from jmlip.cli.config import load_config
 
     config = load_config(options.config, options.assignments)
+    join_processes(options)
     use_compilation_cache()
     command = shlex.join(["jmlip", "train", *words_of(options)])
     workflow.train(config, run_directory_of(options), command=command, resume=options.resume)

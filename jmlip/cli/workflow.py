@@ -32,6 +32,7 @@ from jmlip.potentials.storage import make_provenance, smallest_graph
 from jmlip.training.config import TrainingConfig
 from jmlip.training.loop import fit
 from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.processes import writes
 from jmlip.training.validation import require_labels
 
 LEAST_FREE_BYTES = 100 * 2**20
@@ -63,6 +64,8 @@ def train(config: RunConfig, run_dir: Path, *, command: str, resume: bool = Fals
     from jmlip.cli.run_report import write_run_report
 
     run = fit_config(config, run_dir, command=command, resume=resume)
+    if not writes():
+        return run
     comparisons = write_run_report(run_dir, run)
     errors = {comparison.name: shown(comparison.result) for comparison in comparisons}
     write_json(run_dir / "errors.json", errors)
@@ -87,12 +90,13 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
         DataError: the data are not what they must be.
         DivergenceError: training left the finite numbers.
     """
-    with run_directory(run_dir, resume=resume):
+    with run_directory(run_dir, resume=resume) if writes() else contextlib.nullcontext():
         prepared = prepare(config, command=command)
-        print(describe(prepared), flush=True)
-        mention_kernels(prepared.potential.model)
-        if not (run_dir / CONFIG).exists():  # a resumed run has it
-            write_config(run_dir, prepared.config)
+        if writes():
+            print(describe(prepared), flush=True)
+            mention_kernels(prepared.potential.model)
+            if not (run_dir / CONFIG).exists():  # a resumed run has it
+                write_config(run_dir, prepared.config)
         fitted = fit(
             prepared.potential,
             prepared.sets.train,
@@ -101,9 +105,9 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
             run_dir,
             resume=resume,
         )
-    # a resumed run may have been given a later end
-    write_config(run_dir, prepared.config)
-    write_heads(run_dir, fitted)
+    if writes():  # a resumed run may have been given a later end
+        write_config(run_dir, prepared.config)
+        write_heads(run_dir, fitted)
     return Run(prepared.config, prepared.sets, fitted)
 
 

@@ -205,21 +205,28 @@ def exact_bucket(frames: Sequence[Frame]) -> Bucket:
     """The smallest bucket that takes the frames."""
     return Bucket(
         n_atoms=sum(len(frame.species) for frame in frames),
-        n_slots=max(1, *(frame.mask.shape[1] for frame in frames)),
+        n_slots=max([1, *(frame.mask.shape[1] for frame in frames)]),
         n_graphs=len(frames) + 1,
     )
 
 
 def pad_batch(
-    frames: Sequence[Frame], bucket: Bucket, *, cutoff: float, dtype: type = np.float32
+    frames: Sequence[Frame],
+    bucket: Bucket,
+    *,
+    cutoff: float,
+    dtype: type = np.float32,
+    like: Sequence[Frame] = (),
 ) -> Batch:
     """Put frames into one padded graph with its labels; leaves are NumPy arrays.
 
     Args:
-        frames: what the batch holds, in order.
+        frames: what the batch holds, in order; without any, all is padding.
         bucket: padded sizes, see `graphs.buckets`.
         cutoff: angstrom; padding vectors have twice its length.
         dtype: precision of all floats.
+        like: further frames that are not in the batch; it has an array for whatever they have, so
+            that batches of equal shape can be stacked.
 
     Raises:
         ValueError: the frames do not fit.
@@ -231,23 +238,23 @@ def pad_batch(
         )
     starts = np.cumsum([0, *(len(frame.species) for frame in frames)])
     return Batch(
-        _pad_graph(frames, starts, bucket, cutoff, dtype),
-        _pad_labels(frames, starts, bucket, dtype),
+        _pad_graph(frames, starts, bucket, cutoff, dtype, like),
+        _pad_labels(frames, starts, bucket, dtype, like),
     )
 
 
-def _pad_graph(frames, starts, bucket, cutoff, dtype) -> AtomGraph:
+def _pad_graph(frames, starts, bucket, cutoff, dtype, like) -> AtomGraph:
     n_node = np.zeros(bucket.n_graphs, np.int32)
     n_node[: len(frames)] = np.diff(starts)
     n_node[-1] = bucket.n_atoms - starts[-1]
     senders, edges = _pad_edges(frames, starts, bucket, cutoff, dtype)
-    species = np.zeros(bucket.n_atoms, np.int32)
-    species[: starts[-1]] = np.concatenate([frame.species for frame in frames])
+    beyond = np.zeros(bucket.n_atoms - starts[-1], np.int32)
+    species = np.concatenate([*(frame.species for frame in frames), beyond])
     volume, state = np.zeros(bucket.n_graphs, dtype), np.zeros(bucket.n_graphs, np.int32)
     volume[: len(frames)] = [frame.volume for frame in frames]
     state[: len(frames)] = [frame.state for frame in frames]
     head = None
-    if frames and frames[0].head is not None:
+    if any(frame.head is not None for frame in (*frames[:1], *like)):
         head = np.zeros(bucket.n_graphs, np.int32)
         head[: len(frames)] = [frame.head or 0 for frame in frames]
     # NumPy arrays stand where the fields declare device arrays: hence Any
@@ -306,14 +313,14 @@ def _n_orders(frames) -> int:
     return found.pop() if found else 0
 
 
-def _pad_labels(frames, starts, bucket, dtype) -> Labels:
+def _pad_labels(frames, starts, bucket, dtype, like) -> Labels:
     n_graphs, n_atoms = bucket.n_graphs, bucket.n_atoms
     shapes = {
         "energy": (n_graphs,),
         "forces": (n_atoms, 3),
         "stress": (n_graphs, 3, 3),
         "atomic_energies": (n_atoms,),
-        "energy_orders": (n_atoms, _n_orders(frames)),
+        "energy_orders": (n_atoms, _n_orders([*frames, *like])),
     }
     arrays: dict[str, Any] = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
     masks: dict[str, Any] = {

@@ -3,6 +3,9 @@
 Frames are sorted into classes by their largest number of neighbors, one class for each bucket.
 Within a class frames are dealt to batches so that all batches have nearly the same number of atoms;
 who meets whom is drawn anew in every epoch.
+
+A batch may be divided in shares of one padded size, for several devices or one after another; what
+stands in a batch does not depend on the number of its shares.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from jmlip.graphs.batching import Bucket, Frame, exact_bucket
+from jmlip.graphs.batching import Bucket, Frame
 
 _WORTH = 0.9  # another bucket must lower the cost of an epoch to this, as it costs a compilation
 _TRIALS = 8  # deals from which the atoms of a bucket are taken
@@ -57,12 +60,46 @@ def choose_buckets(sizes: Sizes, *, batch_size: int, max_buckets: int = 3) -> tu
     return tuple(buckets)
 
 
-def smallest_bucket(frames: Sequence[Frame], buckets: Sequence[Bucket]) -> Bucket:
-    """The cheapest bucket that takes the frames; if none does, one made for them, rounded up.
+def share_buckets(
+    sizes: Sizes, buckets: Sequence[Bucket], *, batch_size: int, n_shares: int
+) -> tuple[Bucket, ...]:
+    """Padded sizes of the shares of batches; one for each bucket.
 
-    Rounding up lets the next frames beyond the buckets meet the same program.
+    Args:
+        sizes: of the data.
+        buckets: of whole batches, from `choose_buckets`.
+        batch_size: most real graphs in a batch.
+        n_shares: shares of a batch.
     """
-    needed = exact_bucket(frames)
+    made, below = [], 0
+    for bucket in buckets:
+        inside = sizes.atoms[(sizes.slots > below) & (sizes.slots <= bucket.n_slots)]
+        made.append(_bucket(inside, bucket.n_slots, batch_size, n_shares))
+        below = bucket.n_slots
+    return tuple(made)
+
+
+def divide(
+    batch: Int[np.ndarray, " batch"], sizes: Sizes, n_shares: int
+) -> list[Int[np.ndarray, " _"]]:
+    """A batch in shares of nearly equal counts and numbers of atoms; some may be empty."""
+    return [batch[share] for share in deal(sizes.atoms[batch], n_shares, None)]
+
+
+def needed_bucket(shares: Sequence[Int[np.ndarray, " _"]], sizes: Sizes) -> Bucket:
+    """The smallest bucket that takes each of the shares."""
+    return Bucket(
+        n_atoms=max(int(sizes.atoms[share].sum()) for share in shares),
+        n_slots=max(int(sizes.slots[share].max(initial=1)) for share in shares),
+        n_graphs=max(len(share) for share in shares) + 1,
+    )
+
+
+def smallest_bucket(needed: Bucket, buckets: Sequence[Bucket]) -> Bucket:
+    """The cheapest bucket that has room for what is needed; if none does, that one rounded up.
+
+    Rounding up lets the next batches beyond the buckets meet the same program.
+    """
     fitting = [b for b in buckets if all(n <= h for n, h in zip(needed, b, strict=True))]
     if fitting:
         return min(fitting, key=lambda bucket: bucket.n_pairs)
@@ -149,10 +186,12 @@ def _cost(atoms, n_slots, batch_size):
     return n_batches * max(per_batch * atoms.mean(), atoms.max()) * n_slots
 
 
-def _bucket(atoms, n_slots, batch_size):
+def _bucket(atoms, n_slots, batch_size, n_shares=1):
     n_batches = -(-len(atoms) // batch_size)
     generator = np.random.default_rng(0)
     deals = [batch for _ in range(_TRIALS) for batch in deal(atoms, n_batches, generator)]
+    if n_shares > 1:
+        deals = [batch[s] for batch in deals for s in deal(atoms[batch], n_shares, None)]
     return Bucket(
         n_atoms=int(max(atoms[batch].sum() for batch in deals)),
         n_slots=int(n_slots),

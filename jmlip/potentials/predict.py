@@ -17,7 +17,15 @@ from jaxtyping import Float
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, GraphTensors, Params, PerAtom
-from jmlip.graphs.batching import Bucket, Frame, Heads, States, make_frame, pad_batch
+from jmlip.graphs.batching import (
+    Bucket,
+    Frame,
+    Heads,
+    States,
+    exact_bucket,
+    make_frame,
+    pad_batch,
+)
 from jmlip.graphs.buckets import choose_buckets, plan_batches, round_up, sizes_of, smallest_bucket
 from jmlip.graphs.graph import AtomGraph
 from jmlip.potentials.evaluate import evaluate
@@ -176,7 +184,7 @@ def _predict_window(
     for members in plan_batches(sizes, buckets, batch_size=batch_size):
         indices: list[int] = members.tolist()
         batch = [frames[index] for index in indices]
-        bucket = smallest_bucket(batch, buckets)
+        bucket = smallest_bucket(exact_bucket(batch), buckets)
         with jax.enable_x64(dtype == "float64"):
             graph = pad_batch(batch, bucket, cutoff=cutoff, dtype=np.dtype(dtype).type).graph
             # not waited for: the next batch is padded while this one is computed

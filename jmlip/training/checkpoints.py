@@ -26,9 +26,13 @@ FORMAT = 1
 KEPT = 2
 
 FREE_TO_CHANGE = frozenset(
-    {"training.max_epochs", "training.max_minutes", "training.checkpoint_every_minutes"}
+    f"training.{name}"
+    for name in (
+        *("max_epochs", "max_minutes", "checkpoint_every_minutes"),
+        *("devices", "parallel", "accumulate"),
+    )
 )
-"""What a resumed run may set anew: how long it goes on, and how often it is saved."""
+"""What a resumed run may set anew: how long it goes on, how often it is saved, and on what."""
 
 
 class Checkpoint(NamedTuple):

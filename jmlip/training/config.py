@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jmlip.core.errors import ConfigError
+from jmlip.training.devices import MatmulPrecision, Parallel
 from jmlip.training.directional import ForceGradient, check_force_gradient
 from jmlip.training.losses import LossConfig
 from jmlip.training.optimizers import OptimizerConfig
@@ -14,7 +15,7 @@ class LoopConfig:
     """The course of a training run.
 
     Args:
-        batch_size: structures in a step.
+        batch_size: structures in a step, all devices and turns together.
         max_batch_size: up to where the batch size is raised when validation stops improving;
             schedule "plateau" only.
         max_epochs: passes over the training set; the horizon of the schedules.
@@ -30,6 +31,14 @@ class LoopConfig:
             diagnosis.
         seed: order of the data.
         dtype: precision of all arithmetic.
+        devices: devices among which each batch is divided.
+        parallel: how they work together, by `NamedSharding` on a mesh ("sharding", unless given) or
+            `jax.pmap` ("pmap"); several devices only.
+        accumulate: turns in which a device takes its part of a batch: memory for a step is divided
+            by it.
+        matmul_precision: how exactly products of matrices are taken in a step, where the device has
+            a choice: "float32", "tf32" or "bf16" (operands rounded to so many bits, sums in single
+            precision); unless given, as JAX does it; float32 only. Validation is not affected.
         force_gradient: how the gradient of a loss on forces or stress is found: the derivative of a
             derivative, by reverse mode ("double_backward") or forward mode ("jvp"), or differences
             of energies; see "How forces are trained".
@@ -52,11 +61,16 @@ class LoopConfig:
     max_skipped: int = 10
     seed: int = 0
     dtype: Literal["float32", "float64"] = "float32"
+    devices: int = 1
+    parallel: Parallel | None = None
+    accumulate: int = 1
+    matmul_precision: MatmulPrecision | None = None
     force_gradient: ForceGradient = "double_backward"
     force_gradient_eps: float | None = None
 
     def __post_init__(self):
-        for name in ("batch_size", "max_epochs", "validate_every", "patience", "max_skipped"):
+        counts = ("batch_size", "max_epochs", "validate_every", "patience", "max_skipped")
+        for name in (*counts, "devices", "accumulate"):
             self._require(name, (getattr(self, name) or 0) >= 1, "at least 1")
         self._require("max_minutes", (self.max_minutes or 0.0) > 0.0, "positive")
         self._require("seed", self.seed >= 0, "at least 0")
@@ -65,6 +79,22 @@ class LoopConfig:
         self._require(
             "max_batch_size", (self.max_batch_size or 0) > self.batch_size, "above batch_size"
         )
+        if self.batch_size < self.devices * self.accumulate:
+            raise ConfigError(
+                "training.batch_size must give every device a structure in each of its turns, "
+                f"found {self.batch_size} structures for devices = {self.devices} and accumulate = "
+                f"{self.accumulate}; raise it, or lower one of them."
+            )
+        if self.matmul_precision is not None and self.dtype == "float64":
+            raise ConfigError(
+                "training.matmul_precision has no meaning with training.dtype = 'float64'; remove "
+                "one of them."
+            )
+        if self.parallel is not None and self.devices == 1:
+            raise ConfigError(
+                "training.parallel has no meaning with training.devices = 1; remove it, or give "
+                "more devices."
+            )
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         value = getattr(self, name)

@@ -30,7 +30,7 @@ References: Smith, Lubbers, Thompson, Barros, arXiv:2006.05475 (2020), for squar
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -43,16 +43,13 @@ from jmlip.graphs.graph import AtomGraph, Batch, n_slots, sum_over_atoms, sum_ov
 from jmlip.graphs.output import AtomicOutput
 from jmlip.ops import safe
 from jmlip.potentials.evaluate import ApplyFn, with_vectors
-from jmlip.training.losses import LossConfig, term_values
+from jmlip.training.losses import LossConfig, TermSums, term_sums
 from jmlip.training.residuals import Prediction, compare, compared_parts, predict
+from jmlip.training.shares import LossGradient, Shares, Slopes, of_whole_batch
 
 ForceGradient = Literal["double_backward", "jvp", "finite_difference"]
 EPS = 1.0e-3
 """Angstrom; single precision is at its best from 3e-4 to 3e-3."""
-
-Weights = Float[Array, " terms"]
-LossGradient = Callable[[Params, Batch, Weights], tuple[Float[Array, ""], Weights, Params]]
-"""`(params, batch, weights) -> (loss, its terms without weights, gradient in the parameters)`."""
 
 
 def make_loss_gradient(
@@ -63,6 +60,7 @@ def make_loss_gradient(
     parts: Sequence[ApplyFn] = (),
     force_gradient: ForceGradient = "double_backward",
     force_gradient_eps: float | None = None,
+    shares: Shares | None = None,
 ) -> LossGradient:
     """The loss of a batch and its gradient; loss and terms do not depend on the way.
 
@@ -74,6 +72,7 @@ def make_loss_gradient(
         force_gradient: the way, see the module.
         force_gradient_eps: root mean square change of a component of a pair vector, angstrom; 1e-3
             unless given; "finite_difference" only.
+        shares: how a batch is divided among devices and in time; `None`: not at all.
 
     Raises:
         ConfigError: the choices contradict each other.
@@ -86,31 +85,37 @@ def make_loss_gradient(
         graph = batch.graph
         return [predict(each, params, graph, with_gradient=with_gradient) for each in functions]
 
-    def value(predictions: Sequence[Prediction], params: Params, batch: Batch, weights: Weights):
+    def totals_and_counts(predictions: Sequence[Prediction], batch: Batch) -> tuple[Array, Array]:
         compared = compare(predictions, batch, reference_energies=reference_energies)
-        terms = term_values(loss, params, compared)
-        return jnp.vdot(weights, terms), terms
+        totals, counts = term_sums(loss, compared)
+        return totals, counts
 
-    def by_reverse_mode(params: Params, batch: Batch, weights: Weights):
-        whole = lambda params: value(predict_parts(params, batch), params, batch, weights)
-        (total, terms), gradient = jax.value_and_grad(whole, has_aux=True)(params)
-        return total, terms, gradient
+    def by_reverse_mode(params: Params, batch: Batch):
+        whole = lambda params: totals_and_counts(predict_parts(params, batch), batch)
+        totals, pull_back, counts = jax.vjp(whole, params, has_aux=True)
+        return TermSums(totals, counts), lambda slopes: pull_back(slopes)[0]
 
-    def by_direction(params: Params, batch: Batch, weights: Weights):
-        # the loss sees parameters through predictions, and by itself in the penalty on weights
-        both = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
-        (total, terms), (directions, gradient) = both(
-            predict_parts(params, batch), params, batch, weights
+    def by_direction(params: Params, batch: Batch):
+        compared = lambda predictions: totals_and_counts(predictions, batch)
+        totals, directions_of, counts = jax.vjp(
+            compared, predict_parts(params, batch), has_aux=True
         )
-        for function, (c, u) in zip(functions, directions, strict=True):
-            change = change_along(function, params, batch.graph, c, u)
-            gradient = jax.tree.map(jnp.add, gradient, change)
-        return total, terms, gradient
+
+        def pull_back(slopes: Slopes) -> Params:
+            (directions,) = directions_of(slopes)
+            changes = [
+                change_along(function, params, batch.graph, c, u)
+                for function, (c, u) in zip(functions, directions, strict=True)
+            ]
+            return jax.tree.map(lambda *leaves: sum(leaves), *changes)
+
+        return TermSums(totals, counts), pull_back
 
     eps = EPS if force_gradient_eps is None else force_gradient_eps
     difference = functools.partial(_difference, eps=eps)
     change_along: Any = {"jvp": _derivative, "finite_difference": difference}.get(force_gradient)
-    return by_reverse_mode if force_gradient == "double_backward" else by_direction
+    sums = by_reverse_mode if force_gradient == "double_backward" else by_direction
+    return of_whole_batch(sums, loss, shares)
 
 
 def check_force_gradient(

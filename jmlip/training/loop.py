@@ -6,6 +6,7 @@ the same bits as one that was not (on a CPU; on other devices as far as their su
 deterministic).
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import time
@@ -33,11 +34,14 @@ from jmlip.potentials.evaluate import ApplyFn
 from jmlip.potentials.potential import Potential, save_potential
 from jmlip.training.checkpoints import DIRECTORY, remove_partial
 from jmlip.training.config import TrainingConfig
+from jmlip.training.devices import has_precisions, make_devices
 from jmlip.training.feed import Feed
 from jmlip.training.losses import PAIR_TERMS
 from jmlip.training.optimizers import make_optimizer
+from jmlip.training.processes import require_same_run, writes
 from jmlip.training.progress import Display, make_display
 from jmlip.training.records import CSV_NAME, JSONL_NAME, Records, columns
+from jmlip.training.run_files import RunFiles
 from jmlip.training.step import Compilations, init_state, make_step, make_validation_step
 from jmlip.training.trainer import Trainer
 from jmlip.training.validation import has_label, require_labels
@@ -66,7 +70,7 @@ def fit(
         train: structures to learn from; labels may be missing here and there.
         validation: structures that select the parameters to keep.
         config: loss, optimizer and course.
-        run_dir: directory of the run.
+        run_dir: directory of the run; of several processes the first one writes it.
         resume: go on from the last checkpoint in `run_dir`, or start where there is none.
         progress: show the progress on standard error.
 
@@ -83,16 +87,18 @@ def fit(
     require_labels(config, train, validation)
     require_groups(potential, config)
     require_orders(potential, chain(train, validation), config)
-    if not resume:
-        require_no_run(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    if writes():
+        if not resume:
+            require_no_run(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
     with (
-        only_writer(run_dir),
+        only_writer(run_dir) if writes() else contextlib.nullcontext(),
         jax.enable_x64(config.training.dtype == "float64"),
         deferred_interrupts() as interrupt,
-        make_display(progress) as display,
+        make_display(progress and writes()) as display,
     ):
-        remove_partial(run_dir)
+        if writes():
+            remove_partial(run_dir)
         trainer = make_trainer(
             potential, train, validation, config, run_dir, begun, display, interrupt
         )
@@ -105,8 +111,9 @@ def begin(trainer: Trainer, train: Sequence[Structure], *, resume: bool) -> None
     """Say what is odd, and start, or go on from the last checkpoint."""
     for text in _notices(train, trainer.config):
         trainer.display.note(f"notice: {text}")
-    if not (resume and trainer.restore()):
-        trainer.start()
+    found = trainer.files.load(like=trainer.state) if resume else None
+    require_same_run(trainer.files.identity, -1 if found is None else found.course.step)
+    trainer.start() if found is None else trainer.restore(found)
 
 
 def _notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str]:
@@ -116,6 +123,12 @@ def _notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str
         yield (
             f"the rate of learning rises for {config.optimizer.warmup_steps} steps, and the run "
             f"has {n_steps}; give more epochs, or a smaller optimizer.warmup_steps."
+        )
+    precision = config.training.matmul_precision
+    if precision is not None and not has_precisions():
+        yield (
+            "products of matrices are in single precision on a CPU; "
+            f"training.matmul_precision = {precision!r} changes nothing here."
         )
     if config.loss.stress is None and any(has_label(s, "stress") for s in train):
         yield "the loss has no term for the stresses of the data; add loss.stress to learn them."
@@ -188,22 +201,28 @@ def make_trainer(
     """Everything a run needs before its first step; arguments are those of `fit`."""
     compilations, optimizer = Compilations(), make_optimizer(config.optimizer)
     references, frozen = potential.reference_energies, _frozen_groups(config)
-    apply_fn = without_gradient(potential.apply, frozen)
-    dtype, model = config.training.dtype, cast(Any, potential.model)
+    loop = config.training
+    devices = make_devices(
+        loop.devices, accumulate=loop.accumulate, parallel=loop.parallel or "sharding"
+    )
+    feeds = {"dtype": loop.dtype, "n_shares": devices.n_shares, "mine": devices.mine}
+    apply_fn, model = without_gradient(potential.apply, frozen), cast(Any, potential.model)
     parts = model.part_functions() if config.loss.needs_parts else ()
     parts = [without_gradient(part, frozen) for part in parts]
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), potential.params)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, loop.dtype), potential.params)
     step = make_step(
         apply_fn,
         config.loss,
         optimizer,
         reference_energies=references,
-        ema_decay=config.training.ema_decay,
-        max_skipped=config.training.max_skipped,
+        ema_decay=loop.ema_decay,
+        max_skipped=loop.max_skipped,
         compilations=compilations,
+        devices=devices,
+        precision=loop.matmul_precision if has_precisions() else None,
         parts=parts,
-        force_gradient=config.training.force_gradient,
-        force_gradient_eps=config.training.force_gradient_eps,
+        force_gradient=loop.force_gradient,
+        force_gradient_eps=loop.force_gradient_eps,
     )
     labels = ("forces", "stress")
     compare = make_validation_step(
@@ -213,24 +232,29 @@ def make_trainer(
         or any(has_label(s, t) for s in validation for t in labels),
         parts=parts,
         compilations=compilations,
+        devices=devices,
     )
     return Trainer(
         config=config,
-        run_dir=run_dir,
         begun=begun,
-        identity=_identity(potential, train, validation, config),
         step=step,
         compare=compare,
-        train=Feed(train, potential, dtype=dtype, seed=config.training.seed),
-        validation=Feed(validation, potential, dtype=dtype),
-        state=init_state(params, optimizer),
-        records=Records(run_dir, columns(config)),
+        devices=devices,
+        train=Feed(train, potential, seed=loop.seed, **feeds),
+        validation=Feed(validation, potential, **feeds),
+        state=devices.everywhere(init_state(params, optimizer)),
+        files=RunFiles(
+            run_dir,
+            Records(run_dir, columns(config)),
+            identity=_identity(potential, train, validation, config),
+            write_potential=lambda best, summary: save_potential(
+                _fitted(potential, best, summary), run_dir / POTENTIAL
+            ),
+            writes=writes(),
+        ),
         display=display,
         interrupt=interrupt,
         compilations=compilations,
-        keep_best=lambda best, summary: save_potential(
-            _fitted(potential, best, summary), run_dir / POTENTIAL
-        ),
     )
 
 
@@ -275,8 +299,9 @@ def finish(trainer: Trainer, potential: Potential, reason: str) -> Potential:
     assert trainer.best is not None  # a run that ends has found finite errors
     summary = trainer.summary(reason)
     fitted = _fitted(potential, trainer.best, summary)
-    save_potential(fitted, trainer.run_dir / POTENTIAL)
-    write_json(trainer.run_dir / SUMMARY, summary)
+    if writes():
+        save_potential(fitted, trainer.files.run_dir / POTENTIAL)
+        write_json(trainer.files.run_dir / SUMMARY, summary)
     trainer.display.note(
         f"stopped by {reason} after {summary['epochs']} epochs and {summary['steps']} steps "
         f"({summary['skipped_steps']} skipped); best epoch {summary['best_epoch']}."

@@ -25,12 +25,12 @@ References: Lubbers, Smith, Barros, J. Chem. Phys. 148, 241715 (2018).
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jmlip.core.errors import ConfigError
 from jmlip.core.types import Params
@@ -198,19 +198,45 @@ def _weight(term: TermConfig | PenaltyConfig, progress: float) -> float:
     return (1.0 - done) * term.weight + done * term.final_weight
 
 
-def term_values(config: LossConfig, params: Params, residuals: Residuals) -> Float[Array, " terms"]:
-    """The unweighted terms of one batch, in the order of `config.terms`."""
-    values = []
+class TermSums(NamedTuple):
+    """What the terms of a loss are made of; sums of parts of a batch add up to those of it."""
+
+    totals: Float[Array, "terms 2"]  # over the entries that count; the second of RMSE + MAE only
+    counts: Int[Array, " terms"]  # of such entries
+
+
+def term_sums(config: LossConfig, residuals: Residuals) -> TermSums:
+    """The sums of one batch, or of a part of one; rows in the order of `config.terms`."""
+    totals, counts = [], []
     for name, term in config.terms.items():
-        if name == "l2":
-            values.append(sum_of_squares(params))
+        if name == "l2":  # a function of parameters alone
+            totals.append(jnp.zeros(2))
+            counts.append(jnp.zeros((), jnp.int32))
             continue
         error, mask = getattr(residuals, name), getattr(residuals, f"{name}_mask")
         weights_of = _weight_name(name)
         weight = getattr(residuals, weights_of) if weights_of else None
-        mean = lambda x, mask=mask, weight=weight: _masked_mean(_weighted(x, weight), mask)
-        values.append(discrepancy(term, error, mean=mean, sqrt=safe.sqrt))
+        columns = [_masked_sum(_weighted(x, weight), mask) for x in averaged(term, error)]
+        totals.append(jnp.stack([*columns, jnp.zeros_like(columns[0])][:2]))
+        counts.append(jnp.sum(mask) * (error.size // mask.size))
+    return TermSums(jnp.stack(totals), jnp.stack(counts))
+
+
+def terms_of_sums(config: LossConfig, params: Params, sums: TermSums) -> Float[Array, " terms"]:
+    """The unweighted terms, in the order of `config.terms`."""
+    values = []
+    for (name, term), totals, count in zip(config.terms.items(), *sums, strict=True):
+        if name == "l2":
+            values.append(sum_of_squares(params))
+            continue
+        means = totals / jnp.maximum(count, 1)
+        values.append(discrepancy(term, means, sqrt=safe.sqrt))
     return jnp.stack(values)
+
+
+def term_values(config: LossConfig, params: Params, residuals: Residuals) -> Float[Array, " terms"]:
+    """The unweighted terms of one batch, in the order of `config.terms`."""
+    return terms_of_sums(config, params, term_sums(config, residuals))
 
 
 def set_values(config: LossConfig, params: Params, batches: Sequence[Residuals]) -> list[float]:
@@ -228,10 +254,9 @@ def set_values(config: LossConfig, params: Params, batches: Sequence[Residuals])
             continue
         error, weights_of = labelled(batches, name), _weight_name(name)
         weight = labelled(batches, weights_of, where=name) if weights_of else None
-        mean = lambda x, weight=weight: (
-            float(_weighted(x, weight).mean()) if x.size else float("nan")
-        )
-        values.append(float(discrepancy(term, error, mean=mean, sqrt=np.sqrt)))
+        entries = [_weighted(x, weight) for x in averaged(term, error)]
+        means = [x.mean() if x.size else np.nan for x in entries]
+        values.append(float(discrepancy(term, means, sqrt=np.sqrt)))
     return values
 
 
@@ -253,27 +278,25 @@ def labelled(
     return np.concatenate(parts)
 
 
-def discrepancy(
-    term: TermConfig | PenaltyConfig, error: Any, *, mean: Callable, sqrt: Callable
-) -> Any:
-    """Average of differences in the way the term asks for; a penalty is averaged as it is.
-
-    Args:
-        term: chooses the kind.
-        error: prediction minus label, a JAX or NumPy array.
-        mean: average over the entries that count.
-        sqrt: square root for that kind of array, with finite derivative at 0.
-    """
+def averaged(term: TermConfig | PenaltyConfig, error: Any) -> tuple[Any, ...]:
+    """What a term takes the means of: arrays like the error itself, from JAX or NumPy."""
     if isinstance(term, PenaltyConfig):
-        return mean(error)
+        return (error,)
     if term.kind == "mse":
-        return mean(error**2)
+        return (error**2,)
     if term.kind == "mae":
-        return mean(abs(error))
+        return (abs(error),)
     if term.kind == "rmse+mae":
-        return sqrt(mean(error**2)) + mean(abs(error))
+        return error**2, abs(error)
     quadratic = abs(error).clip(max=term.delta)
-    return mean(0.5 * quadratic**2 + term.delta * (abs(error) - quadratic))
+    return (0.5 * quadratic**2 + term.delta * (abs(error) - quadratic),)
+
+
+def discrepancy(term: TermConfig | PenaltyConfig, means: Any, *, sqrt: Callable) -> Any:
+    """The value of a term, from the means of what `averaged` says."""
+    if isinstance(term, TermConfig) and term.kind == "rmse+mae":
+        return sqrt(means[0]) + means[1]
+    return means[0]
 
 
 def sum_of_squares(params: Params) -> Float[Array, ""]:
@@ -292,7 +315,6 @@ def _weighted(values: Any, weight: Any) -> Any:
     return values if weight is None else values * weight.reshape(-1, *[1] * (values.ndim - 1))
 
 
-def _masked_mean(values: Float[Array, "n ..."], mask: Array) -> Float[Array, ""]:
+def _masked_sum(values: Float[Array, "n ..."], mask: Array) -> Float[Array, ""]:
     mask = mask.reshape(-1, *[1] * (values.ndim - 1))
-    count = jnp.maximum(jnp.sum(mask) * (values.size // values.shape[0]), 1)
-    return jnp.sum(jnp.where(mask, values, 0.0)) / count
+    return jnp.sum(jnp.where(mask, values, 0.0))

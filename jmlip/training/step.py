@@ -5,6 +5,7 @@ and is counted; after a given number in a row the state does not move any more, 
 which looks only now and then, has noticed.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,13 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from jmlip.core.types import Params, PyTree
 from jmlip.graphs.graph import Batch
 from jmlip.potentials.evaluate import ApplyFn
+from jmlip.training.devices import (
+    AXIS,
+    ONE_DEVICE,
+    Devices,
+    MatmulPrecision,
+    matmul_precision,
+)
 from jmlip.training.directional import ForceGradient, make_loss_gradient
 from jmlip.training.losses import LossConfig
 from jmlip.training.residuals import Residuals, residuals
@@ -61,6 +69,7 @@ class Compilations:
     def counted(self, function: Callable) -> Callable:
         """`function` under jit's tracer adds one; call it nowhere else."""
 
+        @functools.wraps(function)
         def traced(*arguments):
             self.count += 1
             return function(*arguments)
@@ -87,6 +96,8 @@ def make_step(
     parts: Sequence[ApplyFn] = (),
     force_gradient: ForceGradient = "double_backward",
     force_gradient_eps: float | None = None,
+    devices: Devices = ONE_DEVICE,
+    precision: MatmulPrecision | None = None,
 ) -> Step:
     """The compiled training step; it takes over the memory of the state it is given.
 
@@ -104,6 +115,8 @@ def make_step(
         parts: small and large model of a pair, where the loss compares them by themselves.
         force_gradient: how the gradient of a loss on forces is found; `jmlip.training.directional`.
         force_gradient_eps: see there.
+        devices: where it runs, and how batches are divided.
+        precision: of products of matrices in the loss and its gradient.
     """
     loss_gradient = make_loss_gradient(
         apply_fn,
@@ -112,10 +125,12 @@ def make_step(
         parts=parts,
         force_gradient=force_gradient,
         force_gradient_eps=force_gradient_eps,
+        shares=devices.shares,
     )
 
     def step(state, batch, controls):
-        value, terms, gradient = loss_gradient(state.params, batch, controls.weights)
+        with matmul_precision(precision):
+            value, terms, gradient = loss_gradient(state.params, batch, controls.weights)
         norm = jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         moved = _move(state, gradient, optimizer, controls.learning_rate, ema_decay)
@@ -127,7 +142,7 @@ def make_step(
         )
         return state, StepReport(terms, value, norm, finite, state.skipped_in_a_row)
 
-    return jax.jit(compilations.counted(step), donate_argnums=0)
+    return devices.compile(compilations.counted(step), donate=True)
 
 
 def make_validation_step(
@@ -137,8 +152,9 @@ def make_validation_step(
     with_gradient: bool,
     parts: Sequence[ApplyFn] = (),
     compilations: Compilations,
+    devices: Devices = ONE_DEVICE,
 ) -> Callable[[Params, Batch], Residuals]:
-    """The compiled comparison of predictions with labels."""
+    """The compiled comparison of predictions with labels; all devices have the whole of it."""
 
     def compare(params, batch):
         return residuals(
@@ -150,7 +166,12 @@ def make_validation_step(
             parts=parts,
         )
 
-    return jax.jit(compilations.counted(compare))
+    def compare_all(params, shares):
+        mine = jax.lax.map(lambda share: compare(params, share), shares)
+        return jax.lax.all_gather(mine, AXIS)
+
+    compiled = compare if devices.shares is None else compare_all
+    return devices.compile(compilations.counted(compiled))
 
 
 def _move(

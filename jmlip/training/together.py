@@ -110,6 +110,12 @@ def require_shared(runs: Sequence[Run]) -> None:
             "members that are trained together cannot have loss.hierarchy, which compares with the "
             "reference energies of each; remove it, or train one after the other."
         )
+    if first.config.training.devices * first.config.training.accumulate > 1:
+        raise ConfigError(
+            "members that are trained together share one device and one turn, found "
+            f"training.devices = {first.config.training.devices} and training.accumulate = "
+            f"{first.config.training.accumulate}; remove them, or train one after the other."
+        )
     for run in runs[1:]:
         one, other = (_compiled(r) for r in (first, run))
         if differing := [name for name in {**one, **other} if one.get(name) != other.get(name)]:

@@ -12,28 +12,30 @@ import dataclasses
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jmlip.core.errors import DivergenceError
 from jmlip.core.interrupts import Interrupt
 from jmlip.core.types import Params
 from jmlip.graphs.graph import Batch
-from jmlip.training.checkpoints import Checkpoint, load_checkpoint, on_host, save_checkpoint
+from jmlip.training.checkpoints import Checkpoint, on_host
 from jmlip.training.config import TrainingConfig
 from jmlip.training.course import Course, Sums
+from jmlip.training.devices import Devices
 from jmlip.training.feed import Fed, Feed
 from jmlip.training.losses import weights
 from jmlip.training.optimizers import learning_rate
 from jmlip.training.plateau import Plateau, watch
+from jmlip.training.prefetch import prefetched
+from jmlip.training.processes import gathered
 from jmlip.training.progress import Display, Status
-from jmlip.training.records import Records, epoch_record
+from jmlip.training.records import epoch_record
 from jmlip.training.residuals import Residuals
+from jmlip.training.run_files import RunFiles
 from jmlip.training.step import Compilations, Controls, Step, StepReport, TrainState
 from jmlip.training.taken import Taken, diagnosis
 from jmlip.training.validation import Validation, validate
@@ -59,20 +61,17 @@ class Trainer:
     """One run: what it is made of, and where it stands."""
 
     config: TrainingConfig
-    run_dir: Path
     begun: float  # when the call began, on the monotonic clock
-    identity: Mapping[str, Any]
     step: Step
     compare: Callable[[Params, Batch], Residuals]
+    devices: Devices
     train: Feed
     validation: Feed
     state: TrainState
-    records: Records
+    files: RunFiles
     display: Display
     interrupt: Interrupt
     compilations: Compilations
-
-    keep_best: Callable[[Params, Mapping[str, Any]], None]  # writes the best potential
 
     def __post_init__(self):
         loop = self.config.training
@@ -82,26 +81,21 @@ class Trainer:
         self._read_at = self._saved_at = time.monotonic()
         self._first_step_s: float | None = None
         self._first_step_done = 0.0
-        self._kept: Params | None = None
         self._status = Status()
         self._status.max_epochs = loop.max_epochs
 
     def start(self) -> None:
         """Begin a new run: empty metric files, and a checkpoint of the very start."""
-        self.records.start()
+        self.files.start()
         self._checkpoint()
 
-    def restore(self) -> bool:
-        """Go back to the last checkpoint; false where there is none."""
-        found = load_checkpoint(self.run_dir, like=self.state, identity=self.identity)
-        if found is None:
-            return False
-        self.state = jax.tree.map(jnp.asarray, found.state)
+    def restore(self, found: Checkpoint) -> None:
+        """Go back to a checkpoint."""
+        self.state = self.devices.everywhere(found.state)
         self.best, self.course = found.best, found.course
-        self.records.cut(found.sizes)
+        self.files.go_back(found)
         self._keep()
         self.display.note(f"resumed at epoch {self.course.epoch}, step {self.course.step}.")
-        return True
 
     def run(self) -> str:
         """Train until the run ends.
@@ -171,20 +165,32 @@ class Trainer:
 
     def _epoch(self) -> Generator[Asked, tuple[TrainState, StepReport], str | None]:
         course, batch_size = self.course, self.course.plateau.batch_size
-        batches = self.train.epoch(course.epoch, batch_size, start=course.batch)
+        made = self.train.epoch(course.epoch, batch_size, start=course.batch)
+        place = lambda fed: fed._replace(batch=self.devices.place(fed.batch))
+        batches = prefetched(made, place)
         with contextlib.closing(batches):
             for fed in batches:
                 self._took(fed, *(yield self._ask(fed)))
                 self._read_if_due()
-                if self.interrupt.requested:
+                asked = self._asked_to_stop()
+                if asked == "interrupt":
                     self._checkpoint()
                     raise KeyboardInterrupt
-                if self._minutes(self.begun) >= (self.config.training.max_minutes or math.inf):
-                    return "max_minutes"
+                if asked is not None:
+                    return asked
                 if self._minutes(self._saved_at) >= self.config.training.checkpoint_every_minutes:
                     self._checkpoint()
         self._end_epoch()
         return None
+
+    def _asked_to_stop(self) -> str | None:
+        """Why the run shall stop after this step; processes ask each other now and then."""
+        too_long = self._minutes(self.begun) >= (self.config.training.max_minutes or math.inf)
+        mine = 2 if self.interrupt.requested else int(too_long)
+        alone = jax.process_count() == 1
+        if not alone and self.course.step % READ_EVERY_STEPS:
+            return None
+        return (None, "max_minutes", "interrupt")[int(gathered(mine).max())]
 
     def _ask(self, fed: Fed) -> Asked:
         dtype = self.config.training.dtype
@@ -262,13 +268,14 @@ class Trainer:
         record = epoch_record(
             self.config, course, validation, learning_rate=rate, batch_size=batch_size
         )
-        self.records.append(record)
+        self.files.append(record)
         course.sums = Sums()
         self._show(end_of_epoch=True)
 
     def _validate(self) -> Validation:
         batches = self.validation.all_batches(self.config.training.batch_size)
-        return validate(self.compare, self.state.average, batches, self.config)
+        with contextlib.closing(prefetched(batches, self.devices.place)) as placed:
+            return validate(self.compare, self.state.average, placed, self.config)
 
     def _select(self, validation: Validation) -> None:
         course, selected = self.course, validation.selected
@@ -279,19 +286,13 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         self._read()
-        save_checkpoint(
-            self.run_dir,
-            Checkpoint(self.state, self.best, self.course, self.records.sizes()),
-            identity=self.identity,
-        )
+        self.files.save(self.state, self.best, self.course)
         self._keep()
         self._lap()
         self._saved_at = time.monotonic()
 
     def _keep(self) -> None:
-        if self.best is not None and self.best is not self._kept:
-            self.keep_best(self.best, self.summary())
-            self._kept = self.best
+        self.files.keep(self.best, self.summary())
 
     def _batches(self) -> int:
         return self.train.n_batches(self.course.epoch, self.course.plateau.batch_size)

@@ -57,6 +57,15 @@ CASES = {
     "infinite weight": change("loss.forces.weight=inf", "must be a finite number"),
     "number of 100 bits": change("training.seed=1267650600228229401496703205376", "64 bits"),
     "negative seed of the split": change("data.split_seed=-1", "at least 0"),
+    # several processes and devices
+    "half of a process": Case(f"{TRAIN} --processes 2", 2, "belong together"),
+    "process beyond the last": Case(
+        f"{TRAIN} --coordinator localhost:1 --processes 2 --process-id 2", 2, "from 0 to 1"
+    ),
+    "coordinator without port": Case(
+        f"{TRAIN} --coordinator here --processes 2 --process-id 0", 2, "must be HOST:PORT"
+    ),
+    "devices for a small batch": change("training.devices=999", "every device a structure"),
     # files of data
     "data absent": Case("evaluate {p} {t}/no.xyz", 1, "no such file"),
     "data is a directory": Case("evaluate {p} {t}", 1, ""),

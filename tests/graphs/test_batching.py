@@ -162,7 +162,7 @@ def test_sizes_of_frames(structures):
 def test_what_fits_no_bucket_gets_one_of_its_own(structures):
     frames = [frame(s) for s in structures]
     small = Bucket(4, 2, 2)
-    made = smallest_bucket(frames, [small])
+    made = smallest_bucket(exact_bucket(frames), [small])
     assert made != small
     assert fits(frames, made)
 

@@ -40,7 +40,8 @@ def fitted(untrained, clusters, tmp_path):
 
     def run(config, name="run", **options):
         sets = options.pop("train", clusters[:32]), options.pop("validation", clusters[32:])
-        return fit(untrained, *sets, config, tmp_path / name, progress=False, **options)
+        options = {"progress": False, **options}
+        return fit(untrained, *sets, config, tmp_path / name, **options)
 
     return run
 
@@ -233,6 +234,12 @@ def test_double_precision_is_kept(fitted, tmp_path):
     potential = fitted(config(training={"dtype": "float64", "max_epochs": 1}))
     assert {leaf.dtype for leaf in jax.tree.leaves(potential.params)} == {np.dtype("float64")}
     assert read_potential_files(tmp_path / "run" / "potential").dtype == "float64"
+
+
+def test_on_a_cpu_precision_of_products_is_said_to_change_nothing(fitted, capsys):
+    fitted(training(max_epochs=1, matmul_precision="bf16"), progress=True)
+    found = " ".join(capsys.readouterr().err.split())
+    assert "training.matmul_precision = 'bf16' changes nothing here" in found
 
 
 def test_interrupt_saves_first(fitted, tmp_path, monkeypatch):

@@ -1,8 +1,12 @@
+import re
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jmlip.graphs.output import AtomicOutput
 from jmlip.training.directional import make_loss_gradient
 from jmlip.training.loop import without_gradient
 from jmlip.training.losses import LossConfig, TermConfig
@@ -108,6 +112,36 @@ def test_after_too_many_skipped_steps_nothing_moves_any_more(spring, batch):
     assert report.finite
     assert int(report.skipped_in_a_row) == MAX_SKIPPED + 1
     assert_equal_trees(before, state.params)
+
+
+@pytest.mark.parametrize(
+    ("precision", "asked"),
+    [(None, {"DEFAULT"}), ("float32", {"HIGHEST"}), ("tf32", {"HIGH"}), ("bf16", {"bf16"})],
+)
+def test_products_of_matrices_are_asked_for_in_the_given_precision(precision, asked, batch):
+    """In the loss and its gradient; JAX says in the program what each product shall be."""
+
+    def apply_fn(params, graph):
+        energy = nn.tanh(graph.edges.vector @ params["w"]).sum(axis=1)
+        return AtomicOutput(energy, energy[:, None], energy[:, None])
+
+    optimizer = make_optimizer(OptimizerConfig(name="adam"))
+    step = make_step(
+        apply_fn,
+        LOSS,
+        optimizer,
+        reference_energies=(-1.0, 2.0),
+        ema_decay=0.0,
+        max_skipped=MAX_SKIPPED,
+        compilations=Compilations(),
+        precision=precision,
+    )
+    state = init_state({"w": jnp.ones((3, 3))}, optimizer)
+    program = step.lower(state, batch, controls()).as_text()
+    products = [line for line in program.splitlines() if "dot_general" in line and "x3" in line]
+    assert len(products) >= 3
+    found = {"bf16" if "type = bf16" in p else re.search(r"\[(\w+), \1]", p)[1] for p in products}
+    assert found == asked
 
 
 def test_weights_and_rate_do_not_compile_anew_but_shapes_do(spring, batch):
