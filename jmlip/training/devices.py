@@ -100,7 +100,7 @@ class SeveralShares:
     def place(self, batch: Batch) -> Batch:
         """Put the shares of this process on its devices."""
         if self._parallel == "pmap":  # it places them itself
-            by_device = lambda leaf: leaf.reshape(-1, self._turns, *leaf.shape[1:])
+            by_device = lambda x: x.reshape(len(x) // self._turns, self._turns, *x.shape[1:])
             return jax.tree.map(by_device, batch)
         spread = NamedSharding(self._mesh, _SPREAD)
         put = lambda leaf: jax.make_array_from_process_local_data(spread, leaf)

@@ -1,5 +1,6 @@
 """Padded batches hold their frames unchanged, and are padded to few sizes."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,6 +50,19 @@ def structures():
 @pytest.fixture
 def batch(structures):
     return pad_batch([frame(s) for s in structures], Bucket(20, 40, 8), cutoff=CUTOFF)
+
+
+def test_an_empty_share_has_the_arrays_of_the_others(structures):
+    first = structures[0]
+    orders = {"energy_orders": np.zeros((first.n_atoms, 2))}
+    labelled = first.replace(info={"head": "b", "arrays": orders})
+    full = frame(labelled, heads={"a": REFERENCES, "b": REFERENCES})
+    options = {"bucket": Bucket(8, 12, 3), "cutoff": CUTOFF, "like": [full]}
+    empty, other = pad_batch([], **options), pad_batch([full], **options)
+    shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+    assert shapes(empty) == shapes(other)
+    assert not empty.graph.nodes.mask.any()
+    assert not empty.labels.energy_mask.any()
 
 
 def test_pairs_of_a_batch_are_those_of_its_structures(batch, structures):

@@ -154,4 +154,6 @@ def test_what_cannot_share_a_program_is_refused(run_of, untrained, tmp_path):
     both = [run_of(n, loss={"energy": {}, "hierarchy": {"weight": 0.1}}) for n in (0, 1)]
     with pytest.raises(ConfigError, match=r"cannot have loss\.hierarchy"):
         fit_together(both)
+    with pytest.raises(ConfigError, match=r"one turn, found training\.devices = 1 and .* = 2"):
+        fit_together([run_of(n, accumulate=2) for n in (0, 1)])
     assert not any(tmp_path.iterdir())
