@@ -1,24 +1,21 @@
 """What dynamics with the student costs against its teacher: time and memory at equal atoms.
 
-    python -m experiments.teacher_student.cost copper 256 864 2048
-    python -m experiments.teacher_student.cost ethanol 72 576 1944
+    python -m experiments.teacher_student.cost 72 576 1944
 
-Copper is a crystal, ethanol molecules on a lattice. Time: dynamics at constant energy, 0.5 fs, the
-median of three runs of each in turn. Memory: what the compiled energy and forces need beside
+Molecules on a periodic lattice. Time: dynamics at constant energy, 0.5 fs, the median of three runs
+of each in turn. Memory: what the compiled energy and forces need beside
 arguments and results (`memory_analysis().temp_size_in_bytes`).
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import molecule
 
 import jmlip
-from experiments.teacher_student.run import CASES
 from experiments.two_time_steps import Case, Course, speeds
 from jmlip.core.structure import Structure
 from jmlip.data import from_atoms
@@ -43,15 +40,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("case", choices=CASES)
     parser.add_argument("sizes", type=int, nargs="+", help="least numbers of atoms")
     options = parser.parse_args()
-    paths = [
-        HERE / "potentials" / f"{options.case}_{name}" for name in ("teacher", "student_distilled")
-    ]
+    paths = [HERE / "potentials" / f"ethanol_{name}" for name in ("teacher", "student_distilled")]
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
-    make: Callable[[int], Structure] = crystal if options.case == "copper" else molecules
-    for structure in map(make, options.sizes):
+    for structure in map(molecules, options.sizes):
         cases = [Case(path.name, path) for path in paths]
         times = list(speeds(cases, structure, COURSE).values())
         memory = [megabytes(path, structure) for path in paths]
@@ -59,14 +52,6 @@ def main() -> None:
         for pair, digits in ((times, 1), (memory, 1)):
             cells += [*(f"{value:.{digits}f}" for value in pair), f"{pair[0] / pair[1]:.1f}"]
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
-
-
-def crystal(n_least: int) -> Structure:
-    """Face-centered copper, every atom a little off its place."""
-    cell = bulk("Cu", "fcc", a=3.61, cubic=True)
-    atoms = cell.repeat(int(np.ceil(np.cbrt(n_least / len(cell)) - 1e-9)))
-    atoms.rattle(0.05, seed=0)
-    return from_atoms(atoms)
 
 
 def molecules(n_least: int) -> Structure:

@@ -1,11 +1,11 @@
 """Teach a small HIP-NN the atomic energies of a large one, and compare it with an untaught one.
 
     python -m experiments.teacher_student.run ethanol teacher plain taught permuted --seeds 0 1 2 3
-    python -m experiments.teacher_student.run copper teacher plain taught permuted --seeds 0 1 2 3
+    python -m experiments.teacher_student.run ethanol-forces teacher plain taught --seeds 0 1
     python -m experiments.teacher_student.run ethanol --table
 
 The teacher of a seed is trained on the same frames and split as its students. The data are ethanol
-at CCSD(T)/cc-pVTZ, 800 frames, every fourth of them held out; and copper of mlearn, PBE.
+at CCSD(T)/cc-pVTZ, 800 frames, every fourth of them held out: energies alone, or forces, too.
 """
 
 import json
@@ -22,28 +22,27 @@ from experiments.study import Study, arguments, command, one_of, paired, record,
 HERE = Path(__file__).parent
 VARIANTS = tomllib.loads((HERE / "variants.toml").read_text())
 NAMES = ("teacher", "plain", *VARIANTS)
-CASES = {
+CASES: dict[str, dict[str, str]] = {
     "ethanol": {},
-    # cells of up to 108 atoms, whose energies must not drown the forces
-    "copper": {"loss.energy.weight": 0.1, "training.batch_size": 4, "training.max_epochs": 30},
+    "ethanol-forces": {
+        "data.hide": "[]",
+        "loss.forces": '{weight = 1.0, kind = "rmse+mae"}',
+        "training.select": "forces_rmse",
+    },
 }
 KEPT = {"teacher": "teacher", "plain": "student_plain", "taught": "student_distilled"}
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "", HERE)
-    parser.set_defaults(data=parser.get_default("data").parent)
+    parser = arguments(__doc__ or "", HERE, data="ethanol_ccsdt")
     parser.add_argument("case", choices=CASES, help="the data")
     parser.add_argument("names", nargs="*", type=one_of(NAMES), help=", ".join(NAMES))
     options = parser.parse_args()
     case, runs = options.case, options.runs
-    train_file, test = runs / "train.xyz", runs / "test.xyz"
-    if case == "copper":
-        train_file, test = (options.data / "mlearn" / f"Cu_{n}.xyz" for n in ("train", "test"))
-    elif options.names:
-        split(options.data / "ethanol_ccsdt" / "train.xyz", runs)
-    study = Study(HERE, runs, {"": test}, dict(zip(COLUMNS, ERRORS, strict=True)))
-    files = {"data.train": train_file.resolve(), "data.test": test.resolve()}
+    if options.names:
+        split(options.data / "train.xyz", runs)
+    files = {f"data.{name}": (runs / f"{name}.xyz").resolve() for name in ("train", "test")}
+    study = Study(HERE, runs, {"": files["data.test"]}, dict(zip(COLUMNS, ERRORS, strict=True)))
     for seed in options.seeds:
         sets = {**files, **CASES[case], "data.split_seed": seed, "training.seed": seed}
         for name in options.names:

@@ -36,7 +36,6 @@ from jmlip.factory import load_ensemble, load_potential
 from jmlip.potentials.ensembles import is_ensemble
 from jmlip.potentials.potential import Potential
 from jmlip.training.distill import (
-    ORDERS,
     TargetName,
     ensemble_targets,
     mean_weight,
@@ -44,6 +43,7 @@ from jmlip.training.distill import (
     require_spread,
 )
 from jmlip.training.loop import POTENTIAL, fit
+from jmlip.training.orders import ORDERS
 from jmlip.training.stored_targets import load_targets, made_from, save_targets
 from jmlip.training.validation import require_labels
 

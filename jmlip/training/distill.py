@@ -17,46 +17,27 @@ teachers do not agree on, and s^2, by all else (times s^2, so that a sure label 
 energies sigma is the spread of the total energy; for the force on an atom sigma^2 is the mean over
 its three components, so that no axis is preferred.
 
-Orders: a HIP-NN says the energy of an atom layer by layer, E_i = sum_n E_i^n, and so may the labels
-of a student that is one. With fewer layers than its teacher, its last one learns the sum of what
-remains. Constants of the elements, and the gauge, belong to the first order.
-
 Everything here makes structures of structures. `ensemble_targets` is the way of `jmlip distill`:
-labels by the teachers, their gauge, the permutation that serves as a control.
-
-Gauge: only sums of atomic energies mean something. Where no structure tells two elements apart (one
-molecule, fixed stoichiometry), a constant can go from one element to the other without any energy
-noticing, and every teacher has put it somewhere. A student would have to learn these constants,
-which are large where its reference energies are others than the teacher's. `gauge_shift` finds
-them as follows. Let d_z be the mean, over the atoms of element z, of the atomic energy less the
-student's reference energy, and N the compositions of the training structures. The part of d in the
-null space of N, all c with N c = 0, is removed: no total energy changes, and what is left for the
-student's network is as near to zero as it can be. Where the compositions determine the energies of
-all elements, nothing is removed.
+labels by the teachers, their gauge, the permutation that serves as a control (`gauge.py`), energies
+by the layers of HIP-NN (`orders.py`).
 
 References: Matin et al., arXiv:2503.14293 (2025), ensembles; Matin et al., Digital Discovery,
 doi:10.1039/d5dd00085h (2025), atomic energies; Aitken, Proc. R. Soc. Edinb. 55, 42 (1936), weights.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float
-from scipy.linalg import null_space
+from jaxtyping import Float
 
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.core.structure import Structure
-from jmlip.core.types import Params
-from jmlip.data.reference import count_species, species_of
-from jmlip.graphs.graph import AtomGraph
-from jmlip.models.hipnn import HIPNN
 from jmlip.potentials.ensembles import EnsemblePrediction, predict_ensemble, require_members
 from jmlip.potentials.potential import Potential
-from jmlip.training.feed import Feed
+from jmlip.training.gauge import gauge_shift, permuted, shifted
+from jmlip.training.orders import ORDERS, shifted_orders, summed, with_array, with_orders
 
 TargetName = Literal["energy", "forces", "atomic_energies", "energy_orders"]
 SPREAD = "forces_spread"
@@ -64,9 +45,6 @@ SPREAD = "forces_spread"
 
 WEIGHTS = {"energy": "energy_weight", "forces": "forces_weight"}
 """Labels whose spread may decide what they count, and where the weights stand in `info`."""
-
-ORDERS = "energy_orders"
-"""Key of `info["arrays"]` with energies by order."""
 
 LARGEST_NET_FORCE = 1.0e-4
 """Of the sum of the absolute components: single precision leaves less, a wrong sign far more."""
@@ -165,8 +143,8 @@ def ensemble_targets(
     ]
     if "energy_orders" in config.labels:
         sets = [with_orders(teachers, s, n_orders=n_orders, dtype=dtype) for s in sets]
-        shift = gauge_shift([_summed(s) for s in sets[0]], references(sets[0]))
-        sets = [[_shifted_orders(s, shift) for s in structures] for structures in sets]
+        shift = gauge_shift([summed(s) for s in sets[0]], references(sets[0]))
+        sets = [[shifted_orders(s, shift) for s in structures] for structures in sets]
     if "atomic_energies" in config.labels:
         shift = gauge_shift(sets[0], references(sets[0]))
         sets = [shifted(structures, shift) for structures in sets]
@@ -189,72 +167,6 @@ def require_known(teachers: Sequence[Potential], structures: Iterable[Structure]
                 teacher.state_index(structure)
             except PotentialError as error:
                 raise PotentialError(f"teacher {number}: {error}") from error
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _terms(model: Any, params: Params, graph: AtomGraph) -> Float[Array, "atoms orders"]:
-    return model.apply({"params": params}, graph).terms
-
-
-def with_orders(
-    teachers: Sequence[Potential],
-    structures: Sequence[Structure],
-    *,
-    n_orders: int,
-    dtype: Literal["float32", "float64"] = "float32",
-) -> list[Structure]:
-    """Structures with the mean of the teachers' energies by order, in `info["arrays"]`.
-
-    Args:
-        teachers: HIP-NNs with at least as many interaction layers.
-        structures: whatever labels they have.
-        n_orders: how many; the last one holds the sum of all further ones.
-        dtype: precision of the teachers.
-
-    Raises:
-        PotentialError: a teacher has other layers.
-    """
-    total = [np.zeros((s.n_atoms, n_orders)) for s in structures]
-    for teacher in teachers:
-        _require_orders(teacher, n_orders)
-        feed, table = Feed(structures, teacher, dtype=dtype), np.asarray(teacher.reference_energies)
-        with jax.enable_x64(dtype == "float64"):
-            params = teacher.astype(dtype).params
-            for batch, indices in feed.epoch(0, 32):
-                terms = np.asarray(_terms(teacher.model, params, batch.graph), np.float64)
-                starts = np.cumsum(batch.graph.n_node)[: len(indices)]
-                for place, own in zip(indices, np.split(terms, starts), strict=False):
-                    first, rest = own[:, : n_orders - 1], own[:, n_orders - 1 :].sum(axis=1)
-                    orders = np.concatenate([first, rest[:, None]], axis=1)
-                    orders[:, 0] += table[teacher.species_index(structures[place])]
-                    total[place] += orders / len(teachers)
-    return [_with_array(s, ORDERS, o) for s, o in zip(structures, total, strict=True)]
-
-
-def _require_orders(teacher: Potential, n_orders: int) -> None:
-    found = teacher.model.config.n_interactions if isinstance(teacher.model, HIPNN) else 0
-    if found < n_orders:
-        raise PotentialError(
-            f"energy_orders need teachers that are HIP-NNs of at least {n_orders} interaction "
-            f"layers, as the student has, found {teacher.kind!r} with {found}."
-        )
-
-
-def _with_array(structure: Structure, name: str, array: np.ndarray) -> Structure:
-    arrays = {**structure.info.get("arrays", {}), name: array}
-    return structure.replace(info={**structure.info, "arrays": arrays})
-
-
-def _summed(structure: Structure) -> Structure:
-    orders: Any = structure.energy_orders
-    return structure.replace(atomic_energies=orders.sum(axis=1))
-
-
-def _shifted_orders(structure: Structure, shift: Mapping[int, float]) -> Structure:
-    orders: Any = structure.energy_orders
-    moved = orders[:, 0] - np.array([shift[z] for z in structure.species.tolist()])
-    columns = np.concatenate([moved[:, None], orders[:, 1:]], axis=1)
-    return _with_array(structure, ORDERS, columns)
 
 
 def require_spread(config: TargetsConfig, n_teachers: int) -> None:
@@ -309,7 +221,7 @@ def _labeled(
         changes["atomic_energies"] = mean.atomic_energies
     if "forces" in labels:
         changes["forces"] = without_net_force(mean.forces)
-        structure = _with_array(structure, SPREAD, prediction.forces_spread)
+        structure = with_array(structure, SPREAD, prediction.forces_spread)
     return structure.replace(**changes)
 
 
@@ -347,64 +259,3 @@ def without_net_force(forces: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 
             "the derivative of an energy of relative positions."
         )
     return forces - forces.mean(axis=0)
-
-
-def gauge_shift(
-    structures: Sequence[Structure], reference_energies: Mapping[int, float]
-) -> dict[int, float]:
-    """What the atomic energies of each element are too large by, eV, without any energy noticing.
-
-    c = P d, with d_z = < eps_i - e_z > over the atoms of element z, and P the projector to the null
-    space of the compositions of all structures: sum_i c_(z_i) = 0 in each of them.
-
-    Args:
-        structures: with atomic energies.
-        reference_energies: e_z of the student, by atomic number, eV.
-
-    Raises:
-        ConfigError: an element has no reference energy.
-    """
-    species = species_of(structures)
-    if missing := set(species) - set(reference_energies):
-        raise ConfigError(
-            "the student must have a reference energy of every element, found none for atomic "
-            f"numbers {sorted(missing)}; add them."
-        )
-    counts = np.unique([count_species(s, species) for s in structures], axis=0)
-    numbers, energies = _joined(structures)
-    means = [energies[numbers == z].mean() - reference_energies[z] for z in species]
-    free = null_space(counts, rcond=1e-10)
-    return dict(zip(species, (free @ (free.T @ np.array(means))).tolist(), strict=True))
-
-
-def shifted(structures: Sequence[Structure], shift: Mapping[int, float]) -> list[Structure]:
-    """Structures whose atomic energies are less by the shift of each element."""
-    table = np.zeros(119)
-    table[list(shift)] = list(shift.values())
-    numbers, energies = _joined(structures)
-    return _with_atomic_energies(structures, energies - table[numbers])
-
-
-def permuted(structures: Sequence[Structure], *, seed: int | Sequence[int]) -> list[Structure]:
-    """Structures whose atomic energies have changed places among the atoms of each element.
-
-    Over all structures together, so that an energy comes from some atom of the same element and
-    says nothing of its surroundings.
-    """
-    generator = np.random.default_rng(seed)
-    numbers, energies = _joined(structures)
-    for z in np.unique(numbers):
-        energies[numbers == z] = generator.permutation(energies[numbers == z])
-    return _with_atomic_energies(structures, energies)
-
-
-def _joined(structures: Sequence[Structure]) -> tuple[np.ndarray, np.ndarray]:
-    """Atomic numbers and atomic energies of all atoms of all structures, end to end."""
-    numbers = np.concatenate([s.species for s in structures])
-    energies: list[Any] = [s.atomic_energies for s in structures]
-    return numbers, np.concatenate(energies)
-
-
-def _with_atomic_energies(structures: Sequence[Structure], energies: np.ndarray) -> list[Structure]:
-    parts = np.split(energies, np.cumsum([s.n_atoms for s in structures])[:-1])
-    return [s.replace(atomic_energies=e) for s, e in zip(structures, parts, strict=True)]

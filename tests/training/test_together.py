@@ -130,7 +130,7 @@ def test_interrupted_together_they_go_on_to_the_same_end(run_of, tmp_path, monke
 
     def took_and_interrupt(self, fed, state, report):
         took(self, fed, state, report)
-        if self.course.step == 5 and self.run_dir.name == "member_0":
+        if self.course.step == 5 and self.files.run_dir.name == "member_0":
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Trainer, "_took", took_and_interrupt)
