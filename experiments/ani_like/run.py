@@ -9,6 +9,7 @@ The data are those of make_data. Relative energies are those of all pairs of fra
 """
 
 import itertools
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from jmlip.potentials.potential import Potential
 
 HERE = Path(__file__).parent
 CHAINS = ("chain", "coupled_cluster")
-COLUMNS = {"frames": 1, "conformers": 1, "forces": 1}
+COLUMNS = {"frames": 2, "conformers": 2, "forces": 1}
 PARTS = ("teacher", "mean", "student")
 
 
@@ -62,22 +63,22 @@ def _score(name: str, seed: int, run: Path, frames: Sequence[Structure]) -> None
     errors = [_errors(frames, *one) for one in zip(energies, forces, strict=True)]
     mean = _errors(frames, np.mean(energies, axis=0), np.mean(forces, axis=0))
     own = {key: float(np.mean([one[key] for one in errors])) for key in errors[0]}
-    by_part = {
-        "teacher": own,
-        "mean": mean,
-        "student": _errors(frames, *_predicted(student, frames)),
+    minutes = [_minutes(place.parent) for place in places]
+    rows = {
+        "teacher": {"minutes": float(np.mean(minutes)), **own},
+        "mean": {"minutes": sum(minutes), **mean},
+        "student": {
+            "minutes": _minutes(run / "student"),
+            **_errors(frames, *_predicted(student, frames)),
+        },
     }
-    for part, found in by_part.items():
-        record(
-            HERE,
-            {
-                "name": f"{name} {part}",
-                "seed": seed,
-                "minutes": 0.0,
-                "parameters": student.n_parameters,
-                **found,
-            },
-        )
+    head = {"seed": seed, "parameters": student.n_parameters}
+    for part, row in rows.items():
+        record(HERE, {"name": f"{name} {part}", **head, **row})
+
+
+def _minutes(run: Path) -> float:
+    return json.loads((run / "summary.json").read_text())["minutes"]
 
 
 def _predicted(potential: Potential, frames: Sequence[Structure]) -> tuple[np.ndarray, np.ndarray]:
