@@ -6,6 +6,7 @@ killed anywhere and resumed ends with the same bits as one that was not.
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -16,7 +17,7 @@ from jmlip.cli import run_report
 from jmlip.cli.distill_config import DistillConfig
 from jmlip.cli.ensemble_workflow import compared_sections, print_compared, write_errors
 from jmlip.cli.kernels import mention_kernels
-from jmlip.cli.members import compare_tests, train_members
+from jmlip.cli.members import PLAN, compare_tests, train_members
 from jmlip.cli.model_section import complete_model
 from jmlip.cli.references import reference_energies
 from jmlip.cli.sets import Sets, read_sets
@@ -28,6 +29,8 @@ from jmlip.cli.workflow import (
     run_directory,
     write_config,
 )
+from jmlip.core.checkpoint import read_json, write_json
+from jmlip.core.config import to_dict
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
@@ -35,6 +38,7 @@ from jmlip.data import species_of
 from jmlip.factory import load_ensemble, load_potential
 from jmlip.potentials.ensembles import is_ensemble
 from jmlip.potentials.potential import Potential
+from jmlip.training.checkpoints import require_same
 from jmlip.training.distill import (
     TargetName,
     ensemble_targets,
@@ -66,9 +70,13 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
         DivergenceError: training left the finite numbers.
     """
     with run_directory(run_dir, resume=resume), only_writer(run_dir):
+        plan = {"teacher": to_dict(config.teacher), "targets": to_dict(config.targets)}
+        if (run_dir / PLAN).exists():
+            require_same(read_json(run_dir / PLAN), json.loads(json.dumps(plan)))
         sets = read_sets(config.data)
         _require_labels(config, sets)
         teachers = _load_teachers(config, sets)
+        write_json(run_dir / PLAN, plan)
         require_spread(config.targets, config.teacher.members or len(teachers or ()))
         if teachers is None:
             teachers = train_members(

@@ -27,7 +27,7 @@ from jmlip.core.errors import ConfigError, JmlipError
 from jmlip.core.structure import Structure
 from jmlip.data import data_hash
 from jmlip.factory import load_potential
-from jmlip.potentials.ensembles import combine, write_ensemble
+from jmlip.potentials.ensembles import combine, is_ensemble, read_members, write_ensemble
 from jmlip.potentials.potential import Potential
 from jmlip.training.checkpoints import require_same
 from jmlip.training.evaluation import evaluate_predictions
@@ -75,6 +75,7 @@ def train_members(
     if members < 1:
         raise ConfigError(f"an ensemble must have at least one member, found --members {members}.")
     plan, potentials = _plan(config, sets), []
+    _require_no_fewer(run_dir / ENSEMBLE, members)
     with run_directory(run_dir, resume=True):
         if (run_dir / PLAN).exists():
             require_same(read_json(run_dir / PLAN), plan)
@@ -97,6 +98,15 @@ def train_members(
             potentials.append(load_potential(place / POTENTIAL))
         write_ensemble(potentials, run_dir / ENSEMBLE)
     return potentials
+
+
+def _require_no_fewer(ensemble: Path, members: int) -> None:
+    there = len(read_members(ensemble)) if is_ensemble(ensemble) else 0
+    if members < there:
+        raise ConfigError(
+            f"{ensemble} must keep its {there} members, found {members} asked for; ask for {there} "
+            "or more, or start a new run in another directory."
+        )
 
 
 def _train_together(config: RunConfig, run_dir: Path, members: int, *, command: str) -> None:
