@@ -30,6 +30,7 @@ CASES: dict[str, dict[str, str]] = {
         "training.select": "forces_rmse",
     },
 }
+FOUR = 4
 KEPT = {"teacher": "teacher", "plain": "student_plain", "taught": "student_distilled"}
 
 
@@ -68,12 +69,17 @@ def _run(study: Study, case: str, name: str, sets: Mapping[str, Any]) -> None:
 
 
 def _teach(study: Study, case: str, name: str, sets: Mapping[str, Any]) -> None:
-    """A student of the teacher of its seed, which must be trained."""
+    """A student of the teacher of its seed, or of the first four; they must be trained."""
     seed = sets["training.seed"]
     run = study.runs / f"{case}-{name}-seed{seed}"
-    teacher = study.runs / f"{case}-teacher-seed{seed}" / "potential"
+    seeds = range(FOUR) if name == "four" else [seed]
+    teachers = [study.runs / f"{case}-teacher-seed{k}" / "potential" for k in seeds]
     further = dict(word.split("=", 1) for word in VARIANTS[name])
-    sets = {**sets, **further, "teacher.potentials": teacher.resolve()}
+    sets = {
+        **sets,
+        **further,
+        "teacher.potentials": json.dumps([str(p.resolve()) for p in teachers]),
+    }
     command("distill", HERE / "student.toml", run, sets)
     potential = run / "student" / "potential"
     (test,) = json.loads((run / "errors.json").read_text()).values()

@@ -76,8 +76,8 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
         sets = read_sets(config.data)
         _require_labels(config, sets)
         teachers = _load_teachers(config, sets)
-        write_json(run_dir / PLAN, plan)
         require_spread(config.targets, config.teacher.members or len(teachers or ()))
+        write_json(run_dir / PLAN, plan)
         if teachers is None:
             teachers = train_members(
                 config.teachers,

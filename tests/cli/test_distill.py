@@ -196,6 +196,25 @@ def test_an_ensemble_grows_and_its_members_are_only_read(place, jmlip, tmp_path)
     refused = jmlip(*words)
     assert refused.code == 2
     assert "--resume" in refused.err
+    fewer = jmlip(*words[:-1], 3, "--resume")
+    assert fewer.code == 2
+    assert "must keep its 4 members, found 3" in fewer.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("teacher.members=3", "teacher.members was 2, found 3"),
+        ("targets.spread_scale={forces=1.0}", "targets.spread_scale.forces was not set, found 1.0"),
+    ],
+)
+def test_other_teachers_are_refused_before_anything_is_done(place, jmlip, change, message):
+    before = sorted((place / "run").rglob("*"))
+    words = ("distill", place / "members.toml", "--run", place / "run", "--resume")
+    refused = jmlip(*words, "--set", change)
+    assert refused.code == 2
+    assert message in refused.err
+    assert sorted((place / "run").rglob("*")) == before
 
 
 def test_info_knows_the_configuration_of_a_distillation(place, jmlip):
