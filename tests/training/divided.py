@@ -1,8 +1,8 @@
 """Run by `test_devices.py` in processes of their own: the same run on other devices.
 
-    python -m tests.training.divided DIRECTORY NAME [PROCESS]
+    python -m tests.training.divided DIRECTORY [NAME PROCESS PORT]
 
-NAME is a key of `RUNS`; with PROCESS, this is one of two processes.
+NAME is a key of `RUNS`, PROCESS the number of one of two processes, which meet at PORT.
 """
 
 import json
@@ -27,7 +27,6 @@ RUNS = {
     "eight": {"devices": 8},
     "pmap": {"devices": 2, "parallel": "pmap", "accumulate": 2},
 }
-PORT = 34617
 TOLD_AT = 3
 """Step at which one of two processes is interrupted; they ask each other at the sixteenth."""
 
@@ -58,9 +57,9 @@ def save(path: Path, params) -> None:
     np.save(path, np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)]))
 
 
-def interrupted(directory: Path, name: str, process: int) -> None:
+def interrupted(directory: Path, name: str, process: int, port: str) -> None:
     """One of two processes is told to stop; both do, at the same step, and go on."""
-    jax.distributed.initialize(f"localhost:{PORT}", num_processes=2, process_id=process)
+    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=process)
     took = trainer.Trainer._took
 
     def took_and_interrupt(self, *arguments):
@@ -91,7 +90,7 @@ def main(directory: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        interrupted(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    if len(sys.argv) == 5:
+        interrupted(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])
     else:
         main(Path(sys.argv[1]), [*RUNS])

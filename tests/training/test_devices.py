@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,9 @@ def test_a_run_may_go_on_with_another_number_of_devices(runs):
 
 
 def test_two_processes_take_the_run_of_one_and_stop_together(runs, tmp_path):
-    processes = [start(tmp_path, 1, "two", str(k)) for k in (0, 1)]
+    with socket.create_server(("localhost", 0)) as free:
+        port = str(free.getsockname()[1])
+    processes = [start(tmp_path, 1, "two", str(k), port) for k in (0, 1)]
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     np.testing.assert_allclose(curve(tmp_path / "two"), curve(runs / "one"), rtol=SAME)
