@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from jmlip.cli.config import load_config
+from jmlip.cli.workflow import describe, prepare
 from jmlip.core.checkpoint import read_arrays
 from jmlip.data import read, write
 from jmlip.factory import load_potential
@@ -78,13 +80,23 @@ def test_replay_with_a_frozen_trunk(
     assert "training must start from one head, found the 2 of" in again.err
 
 
+def test_heads_of_the_data_alone_are_mentioned(folder, configuration):
+    config = load_config(configuration, ["model={n_features = 4}"])
+    said = describe(prepare(config, command=""))
+    assert "note: the data name the heads cc, dft, which the model does not tell apart" in said
+    assert "note" not in describe(prepare(load_config(configuration), command=""))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("model.heads=[]",), "must be an array of names, found []"),
         (("model.heads=dft",), "must be an array of names"),
         (("model.heads=['cc','cc']",), "each head once"),
-        (("model.heads=['cc']",), "must name its head, one of cc, found 'dft'"),
+        (
+            ("model.heads=['cc']",),
+            "both.xyz, frame 0: every structure must name its head, one of cc",
+        ),
         (("model.heads=['dft','cc','xc']",), "none of head 'xc'"),
         (("model.heads=['trunk']",), "other than 'trunk'"),
         (("model.baseline=run/potential",), "must be a single model, found model.baseline"),
