@@ -73,6 +73,11 @@ def test_replay_with_a_frozen_trunk(
     assert evaluated.code == 0, evaluated.err
     refused = jmlip("evaluate", told, folder / "held-out.xyz")
     assert "must name its head, one of dft, cc, found None" in refused.err
+    words = "--ensemble", "nve", "--timestep-fs", 1, "--steps", 1, "--temperature-K", 300, "--out"
+    refused = jmlip("md", told, folder / "held-out.xyz", *words, tmp_path / "md.xyz")
+    assert refused.code == 1
+    assert "take one of dft, cc: the directory heads/NAME that jmlip train leaves" in refused.err
+    assert not [*tmp_path.glob("md.xyz*")]
     again = jmlip(
         "train", configuration, "--run", tmp_path / "again", "--set", f"model.potential={told}"
     )
