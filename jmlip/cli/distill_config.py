@@ -30,7 +30,7 @@ class TeacherConfig:
     """Where the teachers come from: `potentials`, or `members` that are trained first.
 
     Args:
-        potentials: directories of potentials or of ensembles.
+        potentials: directories of potentials or of ensembles, each once.
         members: how many teachers are trained on the student's data, each with a seed and a split
             of its own.
         model: section `model` of the teachers; the student's unless given.
@@ -41,7 +41,7 @@ class TeacherConfig:
 
     Raises:
         ConfigError: there are both potentials and members, or neither, or sections for potentials
-            that are trained already.
+            that are trained already, or a potential is named twice.
     """
 
     potentials: Files | None = None
@@ -61,6 +61,12 @@ class TeacherConfig:
             isinstance(self.potentials, tuple) and "" in self.potentials
         ):
             raise ConfigError("teacher.potentials must name directories, found an empty name.")
+        resolved = [path.resolve() for path in self.paths]
+        if twice := [p for i, p in enumerate(self.paths) if resolved[i] in resolved[:i]]:
+            raise ConfigError(
+                f"teacher.potentials must name every teacher once, found {twice[0]} twice; remove "
+                "one."
+            )
         if self.members is not None and self.members < 1:
             raise ConfigError(f"teacher.members must be at least 1, found {self.members}.")
         given = [name for name in SECTIONS if getattr(self, name) is not None]

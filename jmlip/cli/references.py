@@ -14,7 +14,7 @@ from jmlip.data import (
     reference_energies_least_squares,
     species_of,
 )
-from jmlip.graphs.batching import Heads, head_name
+from jmlip.graphs.batching import Heads, head_name, named_head
 from jmlip.training.delta import aligned, differences
 
 
@@ -96,7 +96,7 @@ def reference_energies(
     if config.reference == "isolated-atoms":
         atoms = read_files(config, "isolated_atoms")
         if head is not None:
-            atoms = [atom for atom in atoms if atom.info.get("head") == head]
+            atoms = [atom for atom in atoms if named_head(atom) == head]
         return reference_energies_from_isolated(atoms, species)
     before = before or (0.0,) * len(species)
     if config.reference == "none" or not any(s.energy is not None for s in structures):

@@ -20,6 +20,7 @@ from jmlip.data import (
     split_random,
 )
 from jmlip.data.hiding import LabelName
+from jmlip.graphs.batching import head_name
 
 
 class Sets(NamedTuple):
@@ -30,20 +31,25 @@ class Sets(NamedTuple):
     tests: Mapping[str, Sequence[Structure]]
 
 
-def read_sets(config: DataConfig) -> Sets:
+def read_sets(config: DataConfig, *, heads: Sequence[str] = ()) -> Sets:
     """Training, validation and test structures.
+
+    Args:
+        config: the section.
+        heads: of the model; with any, every structure must name one of them.
 
     Raises:
         ConfigError: a file does not exist, or a part is larger than what there is.
-        DataError: a file is damaged, or holds gradients in place of forces.
+        DataError: a file is damaged, or holds gradients in place of forces; a weight or a head is
+            wrong.
     """
     for name in FILE_FIELDS:
         for path in config.files(name):
             if not path.exists():
                 raise ConfigError(f"data.{name} must name files that exist, found none at {path}.")
-    structures = read_files(config, "train")
+    structures = read_files(config, "train", heads)
     if config.validation is not None:
-        rest, validation = structures, read_files(config, "validation")
+        rest, validation = structures, read_files(config, "validation", heads)
     else:
         rest, validation = _split(config, structures)
     if config.n_train is not None:
@@ -54,22 +60,23 @@ def read_sets(config: DataConfig) -> Sets:
             )
         kept = split_random(len(rest), {"train": config.n_train}, seed=config.split_seed)
         rest = Subset(rest, kept["train"])
-    return Sets(rest, validation, _read_tests(config))
+    return Sets(rest, validation, _read_tests(config, heads))
 
 
-def read_files(config: DataConfig, name: str) -> Sequence[Structure]:
-    """The structures of all files of a field."""
+def read_files(config: DataConfig, name: str, heads: Sequence[str] = ()) -> Sequence[Structure]:
+    """The structures of all files of a field; of one of the heads each, if there are any."""
     paths = config.files(name)
     hide = config.hide if name in ("train", "validation") else ()
     if len(paths) == 1:
-        return _read_file(config, paths[0], hide)
-    return [structure for path in paths for structure in _read_file(config, path, hide)]
+        return _read_file(config, paths[0], heads, hide)
+    return [structure for path in paths for structure in _read_file(config, path, heads, hide)]
 
 
 def _read_file(
-    config: DataConfig, path: Path, hide: Sequence[LabelName] = ()
+    config: DataConfig, path: Path, heads: Sequence[str], hide: Sequence[LabelName] = ()
 ) -> Sequence[Structure]:
     structures = _open_file(config, path)
+    _require_weights_and_heads(structures, path, heads)
     if hide:
         structures = Hidden(structures, hide)
     if config.forces_are_gradients is None:
@@ -91,12 +98,12 @@ def _open_file(config: DataConfig, path: Path) -> Sequence[Structure]:
     )
 
 
-def _read_tests(config: DataConfig) -> dict[str, Sequence[Structure]]:
+def _read_tests(config: DataConfig, heads: Sequence[str]) -> dict[str, Sequence[Structure]]:
     paths = config.files("test")
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return {name: _read_file(config, path) for name, path in zip(names, paths, strict=True)}
+    return {name: _read_file(config, path, heads) for name, path in zip(names, paths, strict=True)}
 
 
 def _split(config: DataConfig, structures: Sequence[Structure]) -> tuple[Subset, Subset]:
@@ -110,6 +117,19 @@ def _split(config: DataConfig, structures: Sequence[Structure]) -> tuple[Subset,
     else:
         split = split_random(n, parts, seed=seed)
     return Subset(structures, split["train"]), Subset(structures, split["validation"])
+
+
+def _require_weights_and_heads(
+    structures: Sequence[Structure], path: Path, heads: Sequence[str]
+) -> None:
+    """Refuse what training reads from `info` while file and frame are still known."""
+    for number, structure in enumerate(structures):
+        try:
+            _ = structure.energy_weight, structure.forces_weight
+            if heads:
+                head_name(structure, heads)
+        except DataError as error:
+            raise DataError(f"{path}, frame {number}: {error}") from error
 
 
 def _require_forces(structures: Sequence[Structure], path: Path) -> None:

@@ -16,7 +16,7 @@ import jax
 
 from jmlip.cli.config import RunConfig, to_toml
 from jmlip.cli.kernels import mention_kernels
-from jmlip.cli.model_section import complete_model, resolve_model, started
+from jmlip.cli.model_section import complete_model, head_names, resolve_model, started
 from jmlip.cli.references import learned
 from jmlip.cli.sets import Sets, read_sets
 from jmlip.core.checkpoint import whole_file, write_json
@@ -26,7 +26,7 @@ from jmlip.core.structure import Structure
 from jmlip.core.types import Key
 from jmlip.data import Statistics, compute_statistics, data_hash, species_of
 from jmlip.factory import HEADS, make_model, one_head
-from jmlip.graphs.batching import Heads
+from jmlip.graphs.batching import Heads, named_head
 from jmlip.potentials.potential import Potential, initial_potential, save_potential
 from jmlip.potentials.storage import make_provenance, smallest_graph
 from jmlip.training.config import TrainingConfig
@@ -131,7 +131,7 @@ def prepare(config: RunConfig, *, command: str, sets: Sets | None = None) -> Pre
         command: what goes into the provenance.
         sets: the data; read from the files of the configuration unless given.
     """
-    sets = sets or read_sets(config.data)
+    sets = sets or read_sets(config.data, heads=head_names(config.model))
     species = species_of(sets.train)
     seen = learned(config, sets.train, species)
     # scales and radial functions follow from what the model learns, records from the data
@@ -243,7 +243,7 @@ def describe(prepared: Prepared) -> str:
     """What is about to be trained, in two lines."""
     config, sets, potential, _ = prepared
     note = _undetermined(potential.statistics, config.data.reference)
-    note += _told_apart(potential)
+    note += _told_apart(potential) + _heads_told_apart(sets.train, potential)
     tests = "".join(f", {len(s)} in {name}" for name, s in sets.tests.items())
     return (
         f"data: {len(sets.train)} structures to train on, {len(sets.validation)} to validate"
@@ -272,6 +272,19 @@ def _told_apart(potential: Potential) -> str:
     return (
         f"\nnote: the data have the total charges and spin multiplicities {states}, which the "
         f"model does not tell apart; models of the multi-ACE family do: model.states = {states}."
+    )
+
+
+def _heads_told_apart(train: Sequence[Structure], potential: Potential) -> str:
+    """A warning where the data are of several heads and the model takes them for one."""
+    found = {named_head(structure) for structure in train} if not potential.heads else set()
+    if len(found) < 2:
+        return ""
+    names = sorted(name for name in found if name is not None)
+    rest = " beside structures without one" if None in found else ""
+    return (
+        f"\nnote: the data name the heads {', '.join(names)}{rest}, which the model does not tell "
+        f"apart; for levels of theory of their own, set model.heads = {names}."
     )
 
 

@@ -111,8 +111,13 @@ class Structure:
         """What the energy counts in a loss: `energy_weight` of `info`, else 1.
 
         Raises:
-            DataError: it is not a finite number of 0 or more.
+            DataError: it is not a finite number of 0 or more, or it is a column.
         """
+        if "energy_weight" in self.info.get("arrays", {}):
+            raise DataError(
+                "energy_weight must be one number for the structure (in extended XYZ on the "
+                "comment line), found a column; move it, or name it forces_weight."
+            )
         return float(_weights("energy_weight", self.info.get("energy_weight", 1.0), ()))
 
     @property
@@ -123,8 +128,14 @@ class Structure:
             `(atoms,)`; `None` where there is none, and all count 1.
 
         Raises:
-            DataError: they are not finite numbers of 0 or more, one for each atom.
+            DataError: they are not finite numbers of 0 or more, one for each atom, or stand
+                elsewhere in `info`.
         """
+        if "forces_weight" in self.info:
+            raise DataError(
+                "forces_weight must be a number for each atom (in extended XYZ a column), found it "
+                "among the properties of the structure; make it a column."
+            )
         found = self.info.get("arrays", {}).get("forces_weight")
         return None if found is None else _weights("forces_weight", found, (self.n_atoms,))
 

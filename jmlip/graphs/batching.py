@@ -179,20 +179,35 @@ def state_index(structure: Structure, states: States) -> int:
     return states.index(structure.state)
 
 
+def named_head(structure: Structure) -> str | None:
+    """The head that a structure names, if any: `head` of its `info`, which may be a number."""
+    found = structure.info.get(HEAD)
+    return None if found is None else str(found)
+
+
 def head_name(structure: Structure, heads: Iterable[str]) -> str:
-    """The head that a structure belongs to: `head` of its `info`.
+    """The head of several that a structure belongs to.
 
     Raises:
         DataError: it names none, or one that is not among `heads`.
     """
-    found, known = structure.info.get(HEAD), [*heads]
-    if found not in known:
+    found, known = named_head(structure), [*heads]
+    if found is None or found not in known:
         raise DataError(
             f"every structure must name its head, one of {', '.join(known)}, found {found!r} in "
             f"{structure.formula}; set head in the info of the structure, in extended XYZ on the "
             "comment line."
         )
-    return str(found)
+    return found
+
+
+def which_head(heads: Iterable[str]) -> str:
+    """What to say where several heads are there and nothing tells which is meant."""
+    return (
+        f"a potential with several heads must be told which, found none; take one of "
+        f"{', '.join(heads)}: the directory heads/NAME that jmlip train leaves beside it, or "
+        "jmlip.factory.one_head in Python."
+    )
 
 
 def fits(frames: Sequence[Frame], bucket: Bucket) -> bool:

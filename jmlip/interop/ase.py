@@ -38,7 +38,8 @@ class Calculator(AseCalculator):
 
     Raises:
         ConfigError: an option is out of range.
-        PotentialError: on use: an element is not known, or atoms lie on top of each other.
+        PotentialError: the potential has several heads; on use: an element is not known, or atoms
+            lie on top of each other.
         PropertyNotImplementedError: on use: stress of a system not periodic in three directions.
 
     Example:
@@ -73,6 +74,7 @@ class Calculator(AseCalculator):
             raise ConfigError(f"dtype must be 'float32' or 'float64', found {dtype!r}.")
         if isinstance(skin, bool) or not isinstance(skin, Real) or not 0.0 <= skin < math.inf:
             raise ConfigError(f"skin must be a number of at least 0 (angstrom), found {skin!r}.")
+        potential.require_one_head()
         super().__init__()
         self.potential = potential.astype(dtype)
         self.dtype: Literal["float32", "float64"] = dtype

@@ -62,7 +62,11 @@ def by_level(
 
     Raises:
         ConfigError: the steps of an inner potential are given and there is none, or the reverse.
+        PotentialError: a potential has several heads.
     """
+    for each in (potential, inner):
+        if each is not None:
+            each.require_one_head()
     if inner is not None:
         if n_inner is None:
             raise ConfigError(

@@ -26,6 +26,7 @@ from jmlip.core.config import config_hash
 from jmlip.core.elements import check_species
 from jmlip.core.errors import PotentialError
 from jmlip.core.types import Params
+from jmlip.graphs.batching import which_head
 from jmlip.graphs.graph import AtomGraph
 from jmlip.graphs.output import AtomicOutput
 from jmlip.models.allegro import Allegro
@@ -126,10 +127,7 @@ class Heads(nn.Module):
         if self.is_initializing():
             return jnp.zeros_like(graph.nodes.graph)
         if graph.globals.head is None:
-            raise PotentialError(
-                "a potential with several heads must be told which, found none; take one of "
-                f"{', '.join(self.config.heads)} with jmlip.factory.one_head."
-            )
+            raise PotentialError(which_head(self.config.heads))
         return graph.globals.head[graph.nodes.graph]
 
 

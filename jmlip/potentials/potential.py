@@ -15,7 +15,14 @@ from jmlip.core.config import to_dict
 from jmlip.core.errors import DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import Key, Params
-from jmlip.graphs.batching import Heads, States, head_name, species_index, state_index
+from jmlip.graphs.batching import (
+    Heads,
+    States,
+    head_name,
+    species_index,
+    state_index,
+    which_head,
+)
 from jmlip.graphs.graph import AtomGraph
 from jmlip.graphs.output import AtomicOutput
 from jmlip.potentials.predict import Prediction, predict
@@ -127,6 +134,15 @@ class Potential:
         except DataError as error:
             raise PotentialError(str(error)) from error
 
+    def require_one_head(self) -> None:
+        """Refuse several heads, where the structures cannot say which is meant.
+
+        Raises:
+            PotentialError: the potential has heads.
+        """
+        if self.heads:
+            raise PotentialError(which_head(self.heads))
+
     def require_known(self, structure: Structure) -> None:
         """Refuse a structure that the potential cannot say anything of.
 
@@ -159,8 +175,11 @@ class Potential:
             PotentialError: an element is not known, atoms lie on top of each other, or a result is
                 not finite.
         """
-        for structure in _structures(structures):
-            self.require_known(structure)
+        for number, structure in enumerate(_structures(structures)):
+            try:
+                self.require_known(structure)
+            except PotentialError as error:
+                raise PotentialError(f"structure {number}: {error}") from error
         return predict(
             self.model,
             self.astype(dtype).params,

@@ -11,7 +11,7 @@ from jmlip.core.structure import Structure
 from jmlip.core.types import Params
 from jmlip.graphs.graph import Batch
 from jmlip.training.config import TrainingConfig
-from jmlip.training.losses import LABELS, labelled, set_values, weights
+from jmlip.training.losses import LABELS, WEIGHTED, labelled, set_values, weights
 from jmlip.training.metrics import error_metrics
 from jmlip.training.residuals import Residuals
 
@@ -56,16 +56,22 @@ def require_labels(
 
     Raises:
         ConfigError: an empty set, or a term without a single label in the training or validation
-            set.
+            set, or with labels that all have weight 0.
     """
     for name, structures in (("training", train), ("validation", validation)):
         if not structures:
             raise ConfigError(f"the {name} set must have structures, found none.")
-        for term in config.loss.terms:
-            if term in LABELS and not any(has_label(s, LABELS[term]) for s in structures):
+        for term in filter(LABELS.get, config.loss.terms):
+            label = LABELS[term]
+            if not any(has_label(s, label) for s in structures):
                 raise ConfigError(
                     f"loss.{term} needs labels, but none of the {len(structures)} structures of "
                     f"the {name} set has one; remove the term, or check the names of the labels."
+                )
+            if not any(has_label(s, label) and _counts(s, label) for s in structures):
+                raise ConfigError(
+                    f"loss.{term} needs labels that count, but all weights of {label} in the "
+                    f"{name} set are 0; remove the term, or raise some {WEIGHTED[label]}."
                 )
     select = config.training.select
     term = {"forces_rmse": "forces", "energy_mae": "energy"}.get(select)
@@ -81,3 +87,9 @@ def has_label(structure: Structure, label: str) -> bool:
     if label == "stress":
         return structure.stress is not None and structure.is_periodic
     return getattr(structure, label) is not None
+
+
+def _counts(structure: Structure, label: str) -> bool:
+    """Whether a label has a weight above 0 somewhere; without weights it has."""
+    found = getattr(structure, WEIGHTED[label]) if label in WEIGHTED else None
+    return found is None or bool(np.any(found > 0.0))

@@ -172,6 +172,12 @@ CASES = {
     "value is not a section": change("training=3", "must be a section"),
     "loss without terms": change("loss={{}}", "at least one term"),
     "loss without labels": change("loss.stress.weight=1.0", "stress"),
+    "weight of forces on the comment line": Case(
+        TRAIN + " --set data.train={t}/x.xyz",
+        1,
+        "x.xyz, frame 1: forces_weight must be a number for each atom",
+        {"x.xyz": GOOD + GOOD.replace("energy", "forces_weight=0.5 energy")},
+    ),
     "test set of other species": Case(
         TRAIN + " --set data.test={t}/x.xyz", 1, "must be among H", {"x.xyz": OXYGEN}
     ),

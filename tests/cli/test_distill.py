@@ -230,6 +230,7 @@ BAD = {
     "sections for trained teachers": (["teacher.model.kind=ani"], "teacher.model means nothing"),
     "no members": (["teacher={members = 0}"], "at least 1"),
     "teacher without name": (["teacher.potentials="], "empty name"),
+    "teacher twice": (["teacher.potentials=['no', './no']"], "must name every teacher once"),
     "teacher absent": (["teacher.potentials=no"], "there is none at"),
     "teacher key": (["teacher.member=2"], "did you mean 'members'"),
     "no targets": (["targets.labels=[]"], "at least one label"),

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from jmlip.cli.config import load_config
+from jmlip.cli.workflow import describe, prepare
 from jmlip.core.checkpoint import read_arrays
 from jmlip.data import read, write
 from jmlip.factory import load_potential
@@ -71,11 +73,23 @@ def test_replay_with_a_frozen_trunk(
     assert evaluated.code == 0, evaluated.err
     refused = jmlip("evaluate", told, folder / "held-out.xyz")
     assert "must name its head, one of dft, cc, found None" in refused.err
+    words = "--ensemble", "nve", "--timestep-fs", 1, "--steps", 1, "--temperature-K", 300, "--out"
+    refused = jmlip("md", told, folder / "held-out.xyz", *words, tmp_path / "md.xyz")
+    assert refused.code == 1
+    assert "take one of dft, cc: the directory heads/NAME that jmlip train leaves" in refused.err
+    assert not [*tmp_path.glob("md.xyz*")]
     again = jmlip(
         "train", configuration, "--run", tmp_path / "again", "--set", f"model.potential={told}"
     )
     assert again.code == 2
     assert "training must start from one head, found the 2 of" in again.err
+
+
+def test_heads_of_the_data_alone_are_mentioned(folder, configuration):
+    config = load_config(configuration, ["model={n_features = 4}"])
+    said = describe(prepare(config, command=""))
+    assert "note: the data name the heads cc, dft, which the model does not tell apart" in said
+    assert "note" not in describe(prepare(load_config(configuration), command=""))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +98,10 @@ def test_replay_with_a_frozen_trunk(
         (("model.heads=[]",), "must be an array of names, found []"),
         (("model.heads=dft",), "must be an array of names"),
         (("model.heads=['cc','cc']",), "each head once"),
-        (("model.heads=['cc']",), "must name its head, one of cc, found 'dft'"),
+        (
+            ("model.heads=['cc']",),
+            "both.xyz, frame 0: every structure must name its head, one of cc",
+        ),
         (("model.heads=['dft','cc','xc']",), "none of head 'xc'"),
         (("model.heads=['trunk']",), "other than 'trunk'"),
         (("model.baseline=run/potential",), "must be a single model, found model.baseline"),

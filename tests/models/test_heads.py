@@ -4,14 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-import jmlip
 from jmlip.core.errors import ConfigError, DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.factory import MODELS, load_potential, make_model, one_head
+from jmlip.graphs.batching import head_name
 from jmlip.interop.ase import Calculator
+from jmlip.md.forces import by_level
 from jmlip.models.heads import READOUTS, split_readouts
 from jmlip.potentials.potential import Potential, initial_potential, save_potential
-from jmlip.potentials.storage import parameter_shapes
+from jmlip.potentials.storage import parameter_shapes, smallest_graph
 from jmlip.training.directional import make_loss_gradient
 from jmlip.training.feed import Feed
 from jmlip.training.losses import LossConfig, TermConfig
@@ -120,16 +121,21 @@ def test_every_model_with_heads_has_readouts():
 
 
 def test_a_head_must_be_named(both):
-    with pytest.raises(PotentialError, match="must name its head, one of dft, cc, found None"):
-        both.predict([water("cc", 0).replace(info={})])
+    with pytest.raises(PotentialError, match=r"structure 1: .* one of dft, cc, found None"):
+        both.predict([water("cc", 0), water("cc", 0).replace(info={})])
     with pytest.raises(DataError, match="found 'ccc' in H2O"):
         Feed([water("ccc", 0)], both, dtype="float32")
     with pytest.raises(PotentialError, match="did you mean 'cc'"):
         one_head(both, "ccc")
-    atoms = jmlip.data.to_atoms(water("cc", 0))
-    atoms.calc = Calculator(both)
+    for use in (Calculator, lambda potential: by_level(potential, None, None)):
+        with pytest.raises(PotentialError, match="one of dft, cc: the directory heads/NAME"):
+            use(both)
     with pytest.raises(PotentialError, match="several heads must be told which"):
-        atoms.get_potential_energy()
+        both.apply(both.params, smallest_graph())
+
+
+def test_a_head_may_be_called_by_a_number():
+    assert head_name(water(1, 0), ["0", "1"]) == "1"
 
 
 @pytest.mark.parametrize(

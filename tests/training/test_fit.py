@@ -209,6 +209,12 @@ def test_missing_labels_are_refused_before_anything_is_written(fitted, clusters,
         fitted(training(), train=bare[:32])
     with pytest.raises(ConfigError, match=r"validation set has one"):
         fitted(training(), validation=bare[32:])
+    silent = [s.replace(info={"energy_weight": 0.0}) for s in clusters]
+    with pytest.raises(ConfigError, match=r"all weights of energy in the training set are 0"):
+        fitted(training(), train=silent[:32])
+    silent = [s.replace(info={"arrays": {"forces_weight": 0.0 * s.species}}) for s in clusters]
+    with pytest.raises(ConfigError, match=r"all weights of forces in the validation set are 0"):
+        fitted(training(), validation=silent[32:])
     energies = from_dict(TrainingConfig, {**BASE, "loss": {"energy": {}}})
     by_forces = from_dict(
         TrainingConfig, {**BASE, "loss": {"energy": {}}, "training": {"select": "forces_rmse"}}
