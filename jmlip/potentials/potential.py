@@ -154,7 +154,10 @@ class Potential:
             try:
                 head_name(structure, self.heads)
             except DataError as error:
-                raise PotentialError(str(error)) from error
+                raise PotentialError(
+                    f"{str(error).removesuffix('.')}, or take the potential of one head, the "
+                    "directory heads/NAME beside that of all."
+                ) from error
 
     def predict(
         self,

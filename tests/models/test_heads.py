@@ -121,7 +121,9 @@ def test_every_model_with_heads_has_readouts():
 
 
 def test_a_head_must_be_named(both):
-    with pytest.raises(PotentialError, match=r"structure 1: .* one of dft, cc, found None"):
+    with pytest.raises(
+        PotentialError, match=r"structure 1: .* one of dft, cc, found None .* heads/NAME"
+    ):
         both.predict([water("cc", 0), water("cc", 0).replace(info={})])
     with pytest.raises(DataError, match="found 'ccc' in H2O"):
         Feed([water("ccc", 0)], both, dtype="float32")
