@@ -17,7 +17,17 @@ from typing import Any
 
 import jmlip
 from experiments.ensemble_distillation.run import COLUMNS, ERRORS, split
-from experiments.study import Study, arguments, command, one_of, paired, record, table, train
+from experiments.study import (
+    Study,
+    arguments,
+    command,
+    one_of,
+    paired,
+    record,
+    results,
+    table,
+    train,
+)
 
 HERE = Path(__file__).parent
 VARIANTS = tomllib.loads((HERE / "variants.toml").read_text())
@@ -31,7 +41,7 @@ CASES: dict[str, dict[str, str]] = {
     },
 }
 FOUR = 4
-KEPT = {"teacher": "teacher", "plain": "student_plain", "taught": "student_distilled"}
+KEPT = {"teacher": "teacher", "plain": "student_plain", "four": "student_distilled"}
 
 
 def main() -> None:
@@ -50,7 +60,8 @@ def main() -> None:
             _run(study, case, name, sets)
     if options.table:
         print(table(HERE, [f"{case} {name}" for name in NAMES], COLUMNS))
-        for name in VARIANTS:
+        rows = {row["name"] for row in results(HERE)}
+        for name in (name for name in VARIANTS if f"{case} {name}" in rows):
             print(paired(HERE, f"{case} {name}", f"{case} plain", COLUMNS))
 
 
