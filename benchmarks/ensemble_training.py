@@ -23,7 +23,7 @@ from jmlip.factory import make_model
 from jmlip.potentials.potential import initial_potential
 from jmlip.training.config import TrainingConfig
 from jmlip.training.feed import Fed, Feed
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig, make_optimizer
 from jmlip.training.step import Compilations, Controls, init_state, make_step
 from jmlip.training.together import make_joint_step

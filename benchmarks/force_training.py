@@ -25,7 +25,7 @@ from jmlip.graphs.graph import Batch
 from jmlip.models.sizes import SIZES
 from jmlip.potentials.potential import Potential, initial_potential
 from jmlip.training.directional import ForceGradient
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig, make_optimizer
 from jmlip.training.step import Compilations, Controls, TrainState, init_state, make_step
 

@@ -12,7 +12,7 @@ from jmlip.factory import MODELS, make_model  # noqa: E402
 from jmlip.potentials.evaluate import evaluate as evaluate_graph  # noqa: E402
 from jmlip.potentials.potential import initial_potential  # noqa: E402
 from jmlip.training.feed import Feed  # noqa: E402
-from jmlip.training.losses import LossConfig, TermConfig  # noqa: E402
+from jmlip.training.loss_config import LossConfig, TermConfig  # noqa: E402
 from jmlip.training.optimizers import OptimizerConfig, make_optimizer  # noqa: E402
 from jmlip.training.step import Compilations, Controls, init_state, make_step  # noqa: E402
 

@@ -42,7 +42,7 @@ def time_jmlip(structures, rank: int, batch: int, seconds: float) -> dict:
     from jmlip.factory import make_model
     from jmlip.potentials.potential import initial_potential
     from jmlip.training.feed import Feed
-    from jmlip.training.losses import LossConfig, TermConfig
+    from jmlip.training.loss_config import LossConfig, TermConfig
     from jmlip.training.optimizers import OptimizerConfig, make_optimizer
     from jmlip.training.step import Compilations, Controls, init_state, make_step
 

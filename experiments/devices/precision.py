@@ -24,7 +24,7 @@ from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
 from jmlip.ops import native
 from jmlip.potentials.potential import initial_potential
 from jmlip.training.directional import make_loss_gradient
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 
 MANTISSA = {"tf32": 10, "bf16": 7}
 MODELS = {

@@ -13,7 +13,7 @@ from jmlip.data.hiding import LabelName
 from jmlip.data.units import Units
 from jmlip.factory import PRESETS
 from jmlip.training.config import LoopConfig, TrainingConfig
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig
 
 Files = str | tuple[str, ...]

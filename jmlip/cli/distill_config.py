@@ -18,7 +18,7 @@ from jmlip.core.config import from_dict
 from jmlip.core.errors import ConfigError
 from jmlip.training.config import LoopConfig
 from jmlip.training.distill import TargetsConfig
-from jmlip.training.losses import LABELS, LossConfig
+from jmlip.training.loss_config import LABELS, LossConfig
 from jmlip.training.optimizers import OptimizerConfig
 
 SECTIONS = ("model", "loss", "optimizer", "training")

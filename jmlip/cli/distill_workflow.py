@@ -14,21 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from jmlip.cli import run_report
+from jmlip.cli.description import describe
 from jmlip.cli.distill_config import DistillConfig
 from jmlip.cli.ensemble_workflow import compared_sections, print_compared, write_errors
 from jmlip.cli.kernels import mention_kernels
 from jmlip.cli.members import PLAN, compare_tests, train_members
 from jmlip.cli.model_section import complete_model
+from jmlip.cli.model_starts import head_names
 from jmlip.cli.references import reference_energies
+from jmlip.cli.run_directory import run_directory
 from jmlip.cli.sets import Sets, read_sets
-from jmlip.cli.workflow import (
-    Prepared,
-    Run,
-    describe,
-    prepare,
-    run_directory,
-    write_config,
-)
+from jmlip.cli.workflow import Prepared, Run, prepare, write_config
 from jmlip.core.checkpoint import read_json, write_json
 from jmlip.core.config import to_dict
 from jmlip.core.errors import ConfigError, PotentialError
@@ -37,6 +33,7 @@ from jmlip.core.structure import Structure
 from jmlip.data import species_of
 from jmlip.factory import load_ensemble, load_potential
 from jmlip.potentials.ensembles import is_ensemble
+from jmlip.potentials.hashing import content_hash
 from jmlip.potentials.potential import Potential
 from jmlip.training.checkpoints import require_same
 from jmlip.training.distill import (
@@ -46,8 +43,9 @@ from jmlip.training.distill import (
     require_known,
     require_spread,
 )
-from jmlip.training.loop import POTENTIAL, fit
+from jmlip.training.loop import fit
 from jmlip.training.orders import ORDERS
+from jmlip.training.run_files import POTENTIAL
 from jmlip.training.stored_targets import load_targets, made_from, save_targets
 from jmlip.training.validation import require_labels
 
@@ -73,7 +71,7 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
         plan = {"teacher": to_dict(config.teacher), "targets": to_dict(config.targets)}
         if (run_dir / PLAN).exists():
             require_same(read_json(run_dir / PLAN), json.loads(json.dumps(plan)))
-        sets = read_sets(config.data)
+        sets = read_sets(config.data, heads=head_names(config.model))
         _require_labels(config, sets)
         teachers = _load_teachers(config, sets)
         require_spread(config.targets, config.teacher.members or len(teachers or ()))
@@ -88,7 +86,7 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
             )
         sets = _with_targets(config, teachers, sets, run_dir / TARGETS)
         prepared = prepare(config.student, command=command, sets=sets)
-        print(f"student:\n{describe(prepared)}", flush=True)
+        print(f"student:\n{describe(*prepared[:3])}", flush=True)
         mention_kernels(prepared.potential.model)
         run = _fit(prepared, run_dir / STUDENT)
         # with what followed from the data, it gives the same run
@@ -127,7 +125,20 @@ def _load_teachers(config: DistillConfig, sets: Sets) -> list[Potential] | None:
         require_known(teachers, chain(sets.train, sets.validation, *sets.tests.values()))
     except PotentialError as error:
         raise PotentialError(f"teacher.potentials: {error}") from error
+    _require_distinct(teachers)
     return teachers
+
+
+def _require_distinct(teachers: Sequence[Potential]) -> None:
+    """Refuse copies: one that counts twice makes the spread too small and the mean its own."""
+    numbers: dict[str, int] = {}
+    for number, teacher in enumerate(teachers):
+        first = numbers.setdefault(content_hash(teacher), number)
+        if first != number:
+            raise ConfigError(
+                "teacher.potentials must name every teacher once, found the parameters of teacher "
+                f"{first} in teacher {number}, too; remove one."
+            )
 
 
 def _require_labels(config: DistillConfig, sets: Sets) -> None:

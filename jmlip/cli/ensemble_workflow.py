@@ -6,13 +6,15 @@ from pathlib import Path
 from jmlip.cli.config import RunConfig
 from jmlip.cli.evaluate import print_table, shown_metrics
 from jmlip.cli.members import ENSEMBLE, Compared, compare_tests, train_members
+from jmlip.cli.model_starts import head_names
+from jmlip.cli.run_directory import run_directory
 from jmlip.cli.sets import read_sets
-from jmlip.cli.workflow import run_directory, write_config
+from jmlip.cli.workflow import write_config
 from jmlip.core.checkpoint import read_json, write_json
 from jmlip.core.lock import only_writer
 from jmlip.potentials.potential import Potential
-from jmlip.training.loop import SUMMARY
 from jmlip.training.report import COLUMNS, Section, Table, write_html
+from jmlip.training.run_files import SUMMARY
 
 
 def train_ensemble(
@@ -39,7 +41,7 @@ def train_ensemble(
         DivergenceError: training left the finite numbers.
     """
     with run_directory(run_dir, resume=resume), only_writer(run_dir):
-        sets = read_sets(config.data)
+        sets = read_sets(config.data, heads=head_names(config.model))
         potentials = train_members(
             config, run_dir, sets, members=members, command=command, together=together
         )

@@ -13,7 +13,7 @@ from jmlip.cli.config import DataConfig
 from jmlip.factory import MODELS, PRESETS
 from jmlip.models.sizes import SIZES
 from jmlip.training.config import LoopConfig
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig
 
 WIDTH = 96

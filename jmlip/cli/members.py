@@ -10,17 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jmlip.cli.config import FILE_FIELDS, RunConfig
+from jmlip.cli.description import describe
 from jmlip.cli.kernels import mention_kernels
+from jmlip.cli.run_directory import CONFIG, run_directory
 from jmlip.cli.sets import Sets
-from jmlip.cli.workflow import (
-    CONFIG,
-    describe,
-    fit_config,
-    prepare,
-    run_directory,
-    write_config,
-    write_heads,
-)
+from jmlip.cli.workflow import fit_config, prepare, write_config, write_heads
 from jmlip.core.checkpoint import read_json, write_json
 from jmlip.core.config import load_toml, to_dict
 from jmlip.core.errors import ConfigError, JmlipError
@@ -29,10 +23,10 @@ from jmlip.data import data_hash
 from jmlip.factory import load_potential
 from jmlip.potentials.ensembles import combine, is_ensemble, read_members, write_ensemble
 from jmlip.potentials.potential import Potential
-from jmlip.training.checkpoints import require_same
+from jmlip.training.checkpoints import STRUCTURES, require_same
 from jmlip.training.evaluation import evaluate_predictions
-from jmlip.training.loop import POTENTIAL, SUMMARY
 from jmlip.training.metrics import root_mean_square
+from jmlip.training.run_files import POTENTIAL, SUMMARY
 from jmlip.training.together import Run, fit_together, require_shared
 
 PLAN, ENSEMBLE = "plan.json", "ensemble"
@@ -117,7 +111,9 @@ def _train_together(config: RunConfig, run_dir: Path, members: int, *, command: 
         return
     prepared = {place: prepare(own, command=command) for place, own in left.items()}
     first = next(iter(prepared.values()))
-    print(f"{len(left)} of {members} members together, the first:\n{describe(first)}", flush=True)
+    print(
+        f"{len(left)} of {members} members together, the first:\n{describe(*first[:3])}", flush=True
+    )
     mention_kernels(first.potential.model)
     runs = [
         Run(p.potential, p.sets.train, p.sets.validation, p.training, place)
@@ -137,8 +133,8 @@ def _plan(config: RunConfig, sets: Sets) -> dict[str, Any]:
     values = to_dict(config)
     for name in FILE_FIELDS:  # what stands in them counts, not where they are
         values["data"].pop(name, None)
-    hashes = {"train": data_hash(sets.train), "validation": data_hash(sets.validation)}
-    return json.loads(json.dumps({**values, "data hash": hashes}))
+    hashes = {"train": data_hash(sets.train), "validate": data_hash(sets.validation)}
+    return json.loads(json.dumps({**values, STRUCTURES: hashes}))
 
 
 def _has_ended(place: Path, config: RunConfig) -> bool:

@@ -7,19 +7,25 @@ correction to that potential: together they are a pair, whose small part stays a
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from jmlip.core.config import to_dict, unknown
+from jmlip.cli.model_starts import (
+    Table,
+    as_pair,
+    check_baseline,
+    check_start,
+    correction_of,
+    head_names,
+    parts_of,
+    start_of,
+    trunk_of,
+)
+from jmlip.core.config import to_dict
 from jmlip.core.errors import ConfigError
-from jmlip.core.types import Params
 from jmlip.data import Statistics
-from jmlip.factory import HEADS, KINDS, MODELS, load_potential, make_model
-from jmlip.models.heads import TRUNK, split_readouts
-from jmlip.models.pair import PARTS
-from jmlip.potentials.potential import Potential
+from jmlip.factory import HEADS, MODELS, load_potential, make_model
 
-Table = Mapping[str, Any]
 R_LOW, R_HIGH = 0.95, 0.85
 """Begin and end of the initial radial functions: in units of the shortest distance, the cutoff."""
 
@@ -47,19 +53,19 @@ def check_model(section: Table) -> None:
         _check_heads(section)
         return
     if "baseline" in section:
-        _check_baseline(section)
-        check_model(_correction(section))
+        check_baseline(section)
+        check_model(correction_of(section))
         return
     if "potential" in section:
-        _check_start("model", section)
+        check_start("model", section)
         return
     if kind_of(section) != "pair":
         complete_model(section, (1,), None)
         return
-    tables = _parts(section)
+    tables = parts_of(section)
     for name, table in tables.items():
         if "potential" in table:
-            _check_start(f"model.{name}", table)
+            check_start(f"model.{name}", table)
             tables = {**tables, name: {"kind": "hipnn"}}  # stands for the one that is read later
     complete_model({"kind": "pair", **tables}, (1,), None)
 
@@ -78,7 +84,7 @@ def complete_model(section: Table, species: tuple[int, ...], shortest: float | N
     """
     if "heads" in section:
         heads = {name: [0.0] * len(species) for name in head_names(section)}  # until the data say
-        trunk = _part_fields(_trunk(section), species, shortest)
+        trunk = _part_fields(trunk_of(section), species, shortest)
         return make_model(HEADS, {"species": [*species], "heads": heads, "trunk": trunk})
     if "potential" in section:
         fields = _part_fields(section, species, shortest)
@@ -87,8 +93,8 @@ def complete_model(section: Table, species: tuple[int, ...], shortest: float | N
     if kind != "pair":
         return make_model(kind, _single_fields(section, species, shortest))
     if "baseline" in section:
-        section = _as_pair(section)
-    tables = {name: _part_fields(t, species, shortest) for name, t in _parts(section).items()}
+        section = as_pair(section)
+    tables = {name: _part_fields(t, species, shortest) for name, t in parts_of(section).items()}
     return make_model(kind, {"species": [*species], **tables})
 
 
@@ -108,10 +114,10 @@ def resolve_model(
         shift_by_mean: atomic energies begin at their mean, unless a shift is given.
     """
     if "heads" in section:
-        own = resolve_model(_trunk(section), species, statistics, shift_by_mean=shift_by_mean)
+        own = resolve_model(trunk_of(section), species, statistics, shift_by_mean=shift_by_mean)
         return {"heads": [*head_names(section)], **own}
     if "baseline" in section:
-        own = resolve_model(_correction(section), species, statistics, shift_by_mean=False)
+        own = resolve_model(correction_of(section), species, statistics, shift_by_mean=False)
         return {"baseline": section["baseline"], **own}
     if "potential" in section:
         return dict(section)
@@ -124,7 +130,7 @@ def resolve_model(
             )
             if "potential" not in table
             else dict(table)
-            for name, table in _parts(section).items()
+            for name, table in parts_of(section).items()
         }
         return {"kind": kind, **parts}
     found = statistics(complete_model(section, species, None).config.cutoff)
@@ -145,10 +151,10 @@ def resolve_model(
 def known_model(section: Table, *, shift_by_mean: bool) -> dict[str, Any]:
     """Kind and all fields of the model, except those that only the data can tell."""
     if "heads" in section:
-        own = known_model(_trunk(section), shift_by_mean=shift_by_mean)
+        own = known_model(trunk_of(section), shift_by_mean=shift_by_mean)
         return {"heads": [*head_names(section)], **own}
     if "baseline" in section:
-        own = known_model(_correction(section), shift_by_mean=False)
+        own = known_model(correction_of(section), shift_by_mean=False)
         return {"baseline": section["baseline"], **own}
     if "potential" in section:
         return dict(section)
@@ -158,7 +164,7 @@ def known_model(section: Table, *, shift_by_mean: bool) -> dict[str, Any]:
             name: dict(table)
             if "potential" in table
             else known_model(table, shift_by_mean=shift_by_mean and name == "small")
-            for name, table in _parts(section).items()
+            for name, table in parts_of(section).items()
         }
         return {"kind": kind, **parts}
     near, far = (
@@ -174,74 +180,6 @@ def known_model(section: Table, *, shift_by_mean: bool) -> dict[str, Any]:
     return {"kind": kind, **known}
 
 
-def started(section: Table, potential: Potential) -> Potential:
-    """The potential with the parameters of those that it, or its parts, start from."""
-    if "baseline" in section:
-        small = baseline_of(section, potential.species)
-        assert small is not None
-        return dataclasses.replace(potential, params={**potential.params, "small": small.params})
-    if "potential" in section:
-        start = _start(section, potential.species)
-        params = start.params
-        if "heads" in section:  # the trunk, and for every head the same readouts
-            trunk, own = split_readouts(start.model, params)
-            params = {TRUNK: trunk, **dict.fromkeys(head_names(section), own)}
-        return dataclasses.replace(potential, params=params)
-    starts: dict[str, Params] = {}
-    if kind_of(section) == "pair":
-        for name, table in _parts(section).items():
-            if "potential" in table:
-                start = _start(table, potential.species)
-                _require_same_references(name, table, start, potential)
-                starts[name] = start.params
-    return dataclasses.replace(potential, params={**potential.params, **starts})
-
-
-def _parts(section: Table) -> dict[str, Table]:
-    fields = [name for name in section if name != "kind"]
-    for name in (*PARTS, *fields):
-        if name not in PARTS:
-            raise ConfigError(unknown(name, PARTS, what=f"key 'model.{name}' of a pair"))
-        if not isinstance(section.get(name), Mapping):
-            raise ConfigError(
-                f"model.{name} of a pair must be a table with kind, one of "
-                f"{', '.join(KINDS[:-1])}, and fields of that model, or with potential, found "
-                f"{section.get(name)}."
-            )
-        if "kind" not in section[name] and "potential" not in section[name]:
-            raise ConfigError(f"model.{name} must have kind, or potential, found neither.")
-        if "species" in section[name]:
-            raise ConfigError(f"model.{name}.species comes from the data; remove it.")
-    return {name: section[name] for name in PARTS}
-
-
-def baseline_of(section: Table, species: tuple[int, ...]) -> Potential | None:
-    """The potential that a correction is learned to, if there is one.
-
-    Raises:
-        ConfigError: it knows other elements than the training set has, or is a pair.
-        PotentialError: it cannot be read.
-    """
-    if "baseline" not in section:
-        return None
-    found = _start({"potential": section["baseline"]}, species)
-    if found.kind == "pair":
-        raise ConfigError(
-            f"model.baseline must be a single model, found a pair in {section['baseline']}; a pair "
-            "goes on learning with model.potential."
-        )
-    return found
-
-
-def head_names(section: Table) -> tuple[str, ...]:
-    """Names of the heads, none without."""
-    return tuple(section.get("heads", ()))
-
-
-def _trunk(section: Table) -> dict[str, Any]:
-    return {name: value for name, value in section.items() if name != "heads"}
-
-
 def _check_heads(section: Table) -> None:
     names = section["heads"]
     if not (isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names)):
@@ -251,41 +189,9 @@ def _check_heads(section: Table) -> None:
     if "baseline" in section or section.get("kind") == "pair":
         found = "model.baseline" if "baseline" in section else "model.kind = 'pair'"
         raise ConfigError(f"a model with heads must be a single model, found {found}; remove it.")
-    check_model(_trunk(section))
+    check_model(trunk_of(section))
     stands_for = {"heads": names} if "potential" in section else section
     complete_model(stands_for, (1,), None)
-
-
-def _correction(section: Table) -> dict[str, Any]:
-    own = {name: value for name, value in section.items() if name != "baseline"}
-    return {"kind": "hipnn", **own}
-
-
-def _as_pair(section: Table) -> dict[str, Any]:
-    small = {"potential": section["baseline"]}
-    return {"kind": "pair", "small": small, "large": _correction(section)}
-
-
-def _check_baseline(section: Table) -> None:
-    if not (isinstance(section["baseline"], str) and section["baseline"]):
-        raise ConfigError(
-            "model.baseline must be the directory of a potential, found "
-            f"{section['baseline']!r}; all other fields are those of the correction."
-        )
-    if "potential" in section or section.get("kind") == "pair":
-        found = "model.potential" if "potential" in section else "model.kind = 'pair'"
-        raise ConfigError(
-            "the correction to model.baseline must be a single model with fields of its own, found "
-            f"{found}; remove it, or learn without a baseline."
-        )
-
-
-def _check_start(name: str, table: Table) -> None:
-    if set(table) != {"potential"} or not isinstance(table["potential"], str):
-        raise ConfigError(
-            f"{name}.potential must be a directory, and stand alone: kind and fields are "
-            f"those of that potential; found {dict(table)}."
-        )
 
 
 def _single_fields(
@@ -305,37 +211,9 @@ def _single_fields(
 
 def _part_fields(table: Table, species: tuple[int, ...], shortest: float | None) -> dict[str, Any]:
     if "potential" in table:
-        start = _start(table, species)
+        start = start_of(table, species)
         kind, fields = start.kind, to_dict(start.model.config)  # type: ignore[attr-defined]
     else:
         kind, fields = kind_of(table), _single_fields(table, species, shortest)
     del fields["species"]
     return {"kind": kind, **fields}
-
-
-def _start(table: Table, species: tuple[int, ...]) -> Potential:
-    start = load_potential(table["potential"])
-    if start.kind == HEADS:
-        raise ConfigError(
-            f"training must start from one head, found the {len(start.heads or ())} of "
-            f"{table['potential']}; name one of {', '.join(start.heads or ())} in the directory "
-            "'heads' of its run."
-        )
-    if start.species != species:
-        raise ConfigError(
-            f"{table['potential']} must know the elements of the training set, {species}, and no "
-            f"others, found {start.species}; choose a potential trained on such data."
-        )
-    return start
-
-
-def _require_same_references(
-    name: str, table: Table, start: Potential, potential: Potential
-) -> None:
-    pairs = zip(start.reference_energies, potential.reference_energies, strict=True)
-    if any(abs(a - b) > 1.0e-6 * max(1.0, abs(b)) for a, b in pairs):
-        raise ConfigError(
-            f"the reference energies of {table['potential']}, from which model.{name} starts, must "
-            f"be those of this training set, {potential.reference_energies} eV, found "
-            f"{start.reference_energies}; train it with the same section [data]."
-        )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jmlip.cli.config import DataConfig, RunConfig
-from jmlip.cli.model_section import baseline_of, head_names
+from jmlip.cli.model_starts import baseline_of, head_names
 from jmlip.cli.sets import read_files
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure

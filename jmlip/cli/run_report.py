@@ -18,7 +18,7 @@ from jmlip.core.structure import Structure
 from jmlip.data.reference import count_species
 from jmlip.potentials.potential import Potential
 from jmlip.training.evaluation import evaluate_set
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.plots import Comparison, Panel
 from jmlip.training.records import JSONL_NAME
 from jmlip.training.report import Section, training_sections, write_html

@@ -5,9 +5,7 @@ import dataclasses
 import functools
 import math
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,30 +13,31 @@ import flax.linen as nn
 import jax
 
 from jmlip.cli.config import RunConfig, to_toml
+from jmlip.cli.description import describe
 from jmlip.cli.kernels import mention_kernels
-from jmlip.cli.model_section import complete_model, head_names, resolve_model, started
+from jmlip.cli.model_section import complete_model, resolve_model
+from jmlip.cli.model_starts import head_names, started
 from jmlip.cli.references import learned
+from jmlip.cli.run_directory import CONFIG, run_directory
 from jmlip.cli.sets import Sets, read_sets
 from jmlip.core.checkpoint import whole_file, write_json
 from jmlip.core.config import config_hash, to_dict
-from jmlip.core.errors import ConfigError, DataError, JmlipError
+from jmlip.core.errors import ConfigError, DataError
 from jmlip.core.structure import Structure
 from jmlip.core.types import Key
 from jmlip.data import Statistics, compute_statistics, data_hash, species_of
 from jmlip.factory import HEADS, make_model, one_head
-from jmlip.graphs.batching import Heads, named_head
+from jmlip.graphs.batching import Heads
 from jmlip.potentials.potential import Potential, initial_potential, save_potential
 from jmlip.potentials.storage import make_provenance, smallest_graph
 from jmlip.training.config import TrainingConfig
 from jmlip.training.loop import fit
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.processes import writes
 from jmlip.training.validation import require_labels
 
-LEAST_FREE_BYTES = 100 * 2**20
 COPIES = 4
 """Of the parameters, at least: themselves, gradient, moving average, state of the optimizer."""
-CONFIG = "config.toml"
 
 
 class Run(NamedTuple):
@@ -93,7 +92,7 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
     with run_directory(run_dir, resume=resume) if writes() else contextlib.nullcontext():
         prepared = prepare(config, command=command)
         if writes():
-            print(describe(prepared), flush=True)
+            print(describe(*prepared[:3]), flush=True)
             mention_kernels(prepared.potential.model)
             if not (run_dir / CONFIG).exists():  # a resumed run has it
                 write_config(run_dir, prepared.config)
@@ -237,87 +236,3 @@ def _require_memory(model: nn.Module, key: Key) -> None:
             f"a model must fit into memory, found {n:.3g} parameters, {COPIES} copies of which "
             f"take {COPIES * 4 * n / 2**30:.3g} of {memory / 2**30:.3g} GiB; make it smaller."
         )
-
-
-def describe(prepared: Prepared) -> str:
-    """What is about to be trained, in two lines."""
-    config, sets, potential, _ = prepared
-    note = _undetermined(potential.statistics, config.data.reference)
-    note += _told_apart(potential) + _heads_told_apart(sets.train, potential)
-    tests = "".join(f", {len(s)} in {name}" for name, s in sets.tests.items())
-    return (
-        f"data: {len(sets.train)} structures to train on, {len(sets.validation)} to validate"
-        f"{tests}\nmodel: {config.kind}, {potential.n_parameters} parameters, cutoff "
-        f"{potential.cutoff} angstrom{note}"
-    )
-
-
-def _undetermined(statistics: Mapping[str, Any], reference: str) -> str:
-    """A warning where least squares cannot tell the elements' energies apart."""
-    species, n = len(statistics["species"]), statistics["n_compositions"]
-    if reference != "least-squares" or n >= species:
-        return ""
-    return (
-        f"\nnote: {n} composition{'s' if n > 1 else ''} of {species} elements determine no energy "
-        "of a single element; energies of other compositions, and of fragments, mean nothing. For "
-        'those, give isolated atoms: data.reference = "isolated-atoms".'
-    )
-
-
-def _told_apart(potential: Potential) -> str:
-    """A warning where the data have several states and the model takes them for one."""
-    states = [list(state) for state in potential.statistics["states"]]
-    if len(states) < 2 or potential.states:
-        return ""
-    return (
-        f"\nnote: the data have the total charges and spin multiplicities {states}, which the "
-        f"model does not tell apart; models of the multi-ACE family do: model.states = {states}."
-    )
-
-
-def _heads_told_apart(train: Sequence[Structure], potential: Potential) -> str:
-    """A warning where the data are of several heads and the model takes them for one."""
-    found = {named_head(structure) for structure in train} if not potential.heads else set()
-    if len(found) < 2:
-        return ""
-    names = sorted(name for name in found if name is not None)
-    rest = " beside structures without one" if None in found else ""
-    return (
-        f"\nnote: the data name the heads {', '.join(names)}{rest}, which the model does not tell "
-        f"apart; for levels of theory of their own, set model.heads = {names}."
-    )
-
-
-@contextlib.contextmanager
-def run_directory(path: Path, *, resume: bool) -> Iterator[None]:
-    """Make sure that the directory can be used; where the block fails, leave no trace of it."""
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"--run must name a directory, and {path} is a file; choose another.")
-    if not resume and path.is_dir() and any(path.iterdir()):
-        raise ConfigError(
-            f"the run directory {path} must be empty, and it is not; continue that run with "
-            "--resume, or choose another directory with --run."
-        )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-        free = shutil.disk_usage(path).free
-    except OSError as error:
-        raise JmlipError(
-            f"cannot write the run directory {path}: {error.strerror or error}; choose another "
-            "with --run."
-        ) from error
-    try:
-        if free < LEAST_FREE_BYTES:
-            raise JmlipError(
-                f"a run needs at least {LEAST_FREE_BYTES >> 20} MiB of disk, found "
-                f"{free >> 20} MiB free at {path}; free space, or choose another with --run."
-            )
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            if {file.name for file in path.iterdir()} == {CONFIG}:
-                (path / CONFIG).unlink()  # nothing was begun
-            path.rmdir()  # only if empty
-        raise

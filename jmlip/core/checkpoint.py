@@ -7,11 +7,12 @@ its place, under `.NAME.retired-PID`. Arrays are keyed by their path in the tree
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ import safetensors.numpy
 
 from jmlip.core.errors import JmlipError
 from jmlip.core.types import PyTree
+
+_HASH = "sha256"
+"""Name of the arrays' hash in the metadata of a safetensors file."""
 
 
 @contextlib.contextmanager
@@ -99,12 +103,15 @@ def _refuse_constant(name: str) -> None:
 
 
 def save_arrays(path: str | Path, tree: PyTree) -> None:
-    """Write the arrays of a pytree as one safetensors file, each under its path in the tree."""
+    """Write the arrays of a pytree as one safetensors file, each under its path in the tree.
+
+    The file knows the hash of its arrays, so that damage of a single bit does not go unnoticed.
+    """
     arrays = {
         _name(key): _to_numpy(leaf) for key, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
     }
     with whole_file(path) as partial:
-        safetensors.numpy.save_file(arrays, str(partial))
+        safetensors.numpy.save_file(arrays, str(partial), {_HASH: _hash_of(arrays)})
 
 
 def load_arrays(
@@ -119,7 +126,8 @@ def load_arrays(
         error: exception type raised with one sentence.
 
     Raises:
-        error: file missing or damaged, or names and shapes are not those of `like`.
+        error: file missing or damaged, names and shapes are not those of `like`, or the arrays are
+            not those that were written. (A file that another program wrote has no hash.)
     """
     paths, treedef = jax.tree_util.tree_flatten_with_path(like)
     shapes = {_name(key): tuple(np.shape(leaf)) for key, leaf in paths}
@@ -135,7 +143,11 @@ def load_arrays(
             found = tuple(file.get_slice(name).get_shape())
             if found != expected:
                 raise error(f"{path}: array {name!r} must have shape {expected}, found {found}.")
-        return treedef.unflatten([file.get_tensor(name) for name in shapes])
+        arrays = {name: file.get_tensor(name) for name in shapes}
+        known = (file.metadata() or {}).get(_HASH)
+    if known is not None and known != _hash_of(arrays):
+        raise error(f"{path} is damaged: its arrays are not those that were written.")
+    return treedef.unflatten([arrays[name] for name in shapes])
 
 
 def read_arrays(
@@ -154,6 +166,13 @@ def _reading(path: str | Path, error: Callable[[str], Exception]) -> Iterator[No
         raise error(f"cannot read {path}: {cause.strerror or 'no such file'}.") from cause
     except (safetensors.SafetensorError, KeyError, TypeError) as cause:
         raise error(f"{path} is damaged: not a safetensors file of numbers.") from cause
+
+
+def _hash_of(arrays: Mapping[str, np.ndarray]) -> str:
+    running = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        running.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return running.hexdigest()
 
 
 def _name(key_path: tuple) -> str:

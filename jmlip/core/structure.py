@@ -14,6 +14,8 @@ from ase.symbols import Symbols
 
 from jmlip.core.errors import DataError
 
+LARGEST_WEIGHT = 1.0e6
+"""Of a label: beside a larger one, all others are lost in single precision."""
 STATE = {"charge": 0, "spin": 1}
 """Keys of `info` that hold total charge (e) and spin multiplicity, and what they are if absent."""
 
@@ -111,7 +113,7 @@ class Structure:
         """What the energy counts in a loss: `energy_weight` of `info`, else 1.
 
         Raises:
-            DataError: it is not a finite number of 0 or more, or it is a column.
+            DataError: it is not a number from 0 to 1e6, or it is a column.
         """
         if "energy_weight" in self.info.get("arrays", {}):
             raise DataError(
@@ -128,7 +130,7 @@ class Structure:
             `(atoms,)`; `None` where there is none, and all count 1.
 
         Raises:
-            DataError: they are not finite numbers of 0 or more, one for each atom, or stand
+            DataError: they are not numbers from 0 to 1e6, one for each atom, or stand
                 elsewhere in `info`.
         """
         if "forces_weight" in self.info:
@@ -208,9 +210,11 @@ def _weights(name: str, given, shape: tuple[int, ...]) -> np.ndarray:
         array = np.asarray(given, np.float64)
     except (TypeError, ValueError):
         array = np.full(shape, np.nan)
-    if array.shape != shape or not (np.isfinite(array) & (array >= 0.0)).all():
+    if array.shape != shape or not ((array >= 0.0) & (array <= LARGEST_WEIGHT)).all():
         wanted = "one for each atom" if shape else "one for the structure"
-        raise DataError(f"{name} must be finite numbers of 0 or more, {wanted}, found {given!r}.")
+        raise DataError(
+            f"{name} must be numbers from 0 to {LARGEST_WEIGHT:g}, {wanted}, found {given!r}."
+        )
     return array
 
 

@@ -25,6 +25,8 @@ DIRECTORY = "checkpoints"
 FORMAT = 1
 KEPT = 2
 
+STRUCTURES = "structures"
+"""Where the hashes of structures stand in an identity, by what the structures are for."""
 FREE_TO_CHANGE = frozenset(
     f"training.{name}"
     for name in (
@@ -123,6 +125,12 @@ def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name in sorted({*before, *after} - FREE_TO_CHANGE):
         if before.get(name) != after.get(name):
             old, new = (values.get(name, "not set") for values in (before, after))
+            if name.startswith(f"{STRUCTURES}."):
+                raise ConfigError(
+                    "a resumed run must have the structures it was started with, found others to "
+                    f"{name.removeprefix(f'{STRUCTURES}.')}; give the same files and split, or "
+                    "start a new run in another directory."
+                )
             raise ConfigError(
                 f"a resumed run must be the one that was started: {name} was {old}, found {new}; "
                 "set it back, or start a new run in another directory."

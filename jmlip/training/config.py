@@ -6,7 +6,7 @@ from typing import Literal
 from jmlip.core.errors import ConfigError
 from jmlip.training.devices import MatmulPrecision, Parallel
 from jmlip.training.directional import ForceGradient, check_force_gradient
-from jmlip.training.losses import LossConfig
+from jmlip.training.loss_config import LossConfig
 from jmlip.training.optimizers import OptimizerConfig
 
 

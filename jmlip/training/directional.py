@@ -43,7 +43,8 @@ from jmlip.graphs.graph import AtomGraph, Batch, n_slots, sum_over_atoms, sum_ov
 from jmlip.graphs.output import AtomicOutput
 from jmlip.ops import safe
 from jmlip.potentials.evaluate import ApplyFn, with_vectors
-from jmlip.training.losses import LossConfig, TermSums, term_sums
+from jmlip.training.loss_config import LossConfig
+from jmlip.training.losses import TermSums, term_sums
 from jmlip.training.residuals import Prediction, compare, compared_parts, predict
 from jmlip.training.shares import LossGradient, Shares, Slopes, of_whole_batch
 

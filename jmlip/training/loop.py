@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from jmlip.core.checkpoint import write_json
-from jmlip.core.config import to_dict, unknown
-from jmlip.core.errors import ConfigError
+from jmlip.core.config import to_dict
 from jmlip.core.interrupts import Interrupt, deferred_interrupts
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
@@ -29,24 +28,21 @@ from jmlip.data.hashing import data_hash
 from jmlip.graphs.batching import head_name
 from jmlip.graphs.graph import AtomGraph
 from jmlip.graphs.output import AtomicOutput
-from jmlip.models.hipnn import HIPNN
 from jmlip.potentials.evaluate import ApplyFn
 from jmlip.potentials.potential import Potential, save_potential
-from jmlip.training.checkpoints import DIRECTORY, remove_partial
+from jmlip.training.checkpoints import STRUCTURES, remove_partial
 from jmlip.training.config import TrainingConfig
 from jmlip.training.devices import has_precisions, make_devices
 from jmlip.training.feed import Feed
-from jmlip.training.losses import PAIR_TERMS
 from jmlip.training.optimizers import make_optimizer
 from jmlip.training.processes import require_same_run, writes
 from jmlip.training.progress import Display, make_display
-from jmlip.training.records import CSV_NAME, JSONL_NAME, Records, columns
-from jmlip.training.run_files import RunFiles
+from jmlip.training.records import Records, columns
+from jmlip.training.requirements import notices, require_groups, require_no_run, require_orders
+from jmlip.training.run_files import POTENTIAL, SUMMARY, RunFiles
 from jmlip.training.step import Compilations, init_state, make_step, make_validation_step
 from jmlip.training.trainer import Trainer
 from jmlip.training.validation import has_label, require_labels
-
-POTENTIAL, SUMMARY = "potential", "summary.json"
 
 
 def fit(
@@ -109,83 +105,11 @@ def fit(
 
 def begin(trainer: Trainer, train: Sequence[Structure], *, resume: bool) -> None:
     """Say what is odd, and start, or go on from the last checkpoint."""
-    for text in _notices(train, trainer.config):
+    for text in notices(train, trainer.config):
         trainer.display.note(f"notice: {text}")
     found = trainer.files.load(like=trainer.state) if resume else None
     require_same_run(trainer.files.identity, -1 if found is None else found.course.step)
     trainer.start() if found is None else trainer.restore(found)
-
-
-def _notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str]:
-    """What is allowed and rarely meant."""
-    n_steps = config.training.max_epochs * -(-len(train) // config.training.batch_size)
-    if n_steps < 2 * config.optimizer.warmup_steps:
-        yield (
-            f"the rate of learning rises for {config.optimizer.warmup_steps} steps, and the run "
-            f"has {n_steps}; give more epochs, or a smaller optimizer.warmup_steps."
-        )
-    precision = config.training.matmul_precision
-    if precision is not None and not has_precisions():
-        yield (
-            "products of matrices are in single precision on a CPU; "
-            f"training.matmul_precision = {precision!r} changes nothing here."
-        )
-    if config.loss.stress is None and any(has_label(s, "stress") for s in train):
-        yield "the loss has no term for the stresses of the data; add loss.stress to learn them."
-
-
-def require_orders(
-    potential: Potential, structures: Iterable[Structure], config: TrainingConfig
-) -> None:
-    """Refuse a loss on orders that the model does not have.
-
-    Raises:
-        ConfigError: it is no HIP-NN, or has other orders than the labels.
-    """
-    if config.loss.energy_orders is None:
-        return
-    if not isinstance(potential.model, HIPNN):
-        raise ConfigError(
-            "loss.energy_orders compares the interaction layers of HIP-NN, found model.kind = "
-            f"{potential.kind!r}; remove it, or choose kind = 'hipnn'."
-        )
-    wanted = potential.model.config.n_interactions
-    found = {s.energy_orders.shape[1] for s in structures if s.energy_orders is not None}
-    if found - {wanted}:
-        raise ConfigError(
-            f"energy_orders of the data must be of {wanted} orders, as model.n_interactions, found "
-            f"{sorted(found)}; make the labels anew, or change the model."
-        )
-
-
-def require_groups(potential: Potential, config: TrainingConfig) -> None:
-    """Refuse terms and rates of parts that the model does not have."""
-    if config.loss.needs_parts and potential.kind != "pair":
-        named = ", ".join(f"loss.{name}" for name in config.loss.terms if name in PAIR_TERMS)
-        raise ConfigError(
-            f"{named} compares the parts of a pair of models, found model.kind = "
-            f"{potential.kind!r}; remove it, or choose kind = 'pair'."
-        )
-    if config.loss.hierarchy is not None and potential.heads:
-        raise ConfigError(
-            "loss.hierarchy compares with one set of reference energies, found model.heads; remove "
-            "one of them."
-        )
-    for name in config.optimizer.rate_factors or {}:
-        if name not in potential.params:
-            raise ConfigError(
-                unknown(name, potential.params, what=f"optimizer.rate_factors {name!r}")
-            )
-
-
-def require_no_run(run_dir: Path) -> None:
-    """Refuse a directory that holds a run."""
-    for name in (CSV_NAME, JSONL_NAME, DIRECTORY, POTENTIAL):
-        if (run_dir / name).exists():
-            raise ConfigError(
-                f"a new run needs a directory without one, found {name} in {run_dir}; "
-                "resume that run, or choose another directory."
-            )
 
 
 def make_trainer(
@@ -290,7 +214,7 @@ def _identity(
         **({"heads": hashlib.sha256(" ".join(names).encode()).hexdigest()} if heads else {}),
         "model": {"kind": potential.kind, **to_dict(potential.model.config)},
         "reference_energies": list(potential.reference_energies),
-        "data": {"training": data_hash(train), "validation": data_hash(validation)},
+        STRUCTURES: {"train": data_hash(train), "validate": data_hash(validation)},
     }
 
 

@@ -1,6 +1,8 @@
 """What a person watches during a run: a bar on a terminal, now and then a line elsewhere."""
 
+import itertools
 import time
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -9,6 +11,11 @@ REFRESH_HZ = 4
 LINE_SECONDS = 60.0
 EPOCH_LINE_SECONDS = 5.0
 """Without a terminal: a line each minute, and at the end of epochs not less than this apart."""
+ERRORS = {
+    "forces_rmse_meV_A": "force RMSE {:.1f} meV/Å",
+    "energy_mae_meV": "energy MAE {:.2f} meV",
+}
+"""Of the validation errors the first that is known is shown."""
 
 
 class Status:
@@ -18,20 +25,21 @@ class Status:
     max_epochs: int = 0
     done: float = 0.0  # fraction of the run
     loss: float | None = None  # training, mean of the running epoch
-    forces_rmse: float | None = None  # validation, meV / angstrom
+    errors: Mapping[str, float] = {}  # on the validation set, by the names of metrics
     structures_per_s: float | None = None
     eta_s: float | None = None
 
     def line(self) -> str:
-        """One line of text."""
+        """One line of text: what is known so far."""
+        known = (words.format(self.errors[k]) for k, words in ERRORS.items() if k in self.errors)
         parts = [
             f"epoch {self.epoch}/{self.max_epochs}",
-            f"loss {_number(self.loss, '.4g')}",
-            f"validation force RMSE {_number(self.forces_rmse, '.1f')} meV/Å",
-            f"{_number(self.structures_per_s, '.0f')} structures/s",
-            f"ETA {_duration(self.eta_s)}",
+            self.loss is not None and f"loss {self.loss:.4g}",
+            *(f"validation {error}" for error in itertools.islice(known, 1)),
+            self.structures_per_s is not None and f"{self.structures_per_s:.0f} structures/s",
+            self.eta_s is not None and f"ETA {_duration(self.eta_s)}",
         ]
-        return "  ".join(parts)
+        return "  ".join(part for part in parts if part)
 
 
 class Bar:
@@ -90,17 +98,11 @@ def make_display(progress: bool) -> Display:
     return Bar(console) if console.is_terminal and progress else Lines(console)
 
 
-def _number(value: float | None, style: str) -> str:
-    return "-" if value is None else format(value, style)
-
-
-def _duration(seconds: float | None) -> str:
+def _duration(seconds: float) -> str:
     """Hours, minutes and seconds.
 
     >>> _duration(3725.4)
     '1:02:05'
     """
-    if seconds is None:
-        return "-"
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

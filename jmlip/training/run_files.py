@@ -10,6 +10,9 @@ from jmlip.training.course import Course
 from jmlip.training.records import Record, Records
 from jmlip.training.step import TrainState
 
+POTENTIAL, SUMMARY = "potential", "summary.json"
+"""Names in the directory of a run."""
+
 
 class RunFiles:
     """Checkpoints, metric files and the best potential.

@@ -24,7 +24,8 @@ from jaxtyping import Array, Float
 
 from jmlip.core.types import Params, PyTree
 from jmlip.graphs.graph import Batch
-from jmlip.training.losses import LossConfig, TermSums, terms_of_sums
+from jmlip.training.loss_config import LossConfig
+from jmlip.training.losses import TermSums, terms_of_sums
 
 Weights = Float[Array, " terms"]
 Slopes = Float[Array, "terms 2"]

@@ -25,7 +25,7 @@ from jmlip.training.devices import (
     matmul_precision,
 )
 from jmlip.training.directional import ForceGradient, make_loss_gradient
-from jmlip.training.losses import LossConfig
+from jmlip.training.loss_config import LossConfig
 from jmlip.training.residuals import Residuals, residuals
 
 

@@ -31,8 +31,9 @@ from jmlip.potentials.potential import Potential
 from jmlip.training.checkpoints import FREE_TO_CHANGE, remove_partial
 from jmlip.training.config import TrainingConfig
 from jmlip.training.feed import Feed
-from jmlip.training.loop import begin, finish, make_trainer, require_groups, require_orders
+from jmlip.training.loop import begin, finish, make_trainer
 from jmlip.training.progress import make_display
+from jmlip.training.requirements import require_groups, require_orders
 from jmlip.training.step import Step, StepReport, TrainState
 from jmlip.training.trainer import Asked, Trainer
 from jmlip.training.validation import require_labels

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from jmlip.training.config import TrainingConfig
 from jmlip.training.course import Course, Sums
 from jmlip.training.devices import Devices
 from jmlip.training.feed import Fed, Feed
-from jmlip.training.losses import weights
+from jmlip.training.loss_config import weights
 from jmlip.training.optimizers import learning_rate
 from jmlip.training.plateau import Plateau, watch
 from jmlip.training.prefetch import prefetched
@@ -38,11 +37,8 @@ from jmlip.training.records import epoch_record
 from jmlip.training.residuals import Residuals
 from jmlip.training.run_files import RunFiles
 from jmlip.training.step import Compilations, Controls, Step, StepReport, TrainState
-from jmlip.training.taken import Taken, diagnosis
+from jmlip.training.taken import READ_EVERY_STEPS, Taken, Unread
 from jmlip.training.validation import Validation, validate
-
-READ_EVERY_STEPS, READ_EVERY_SECONDS = 16, 0.25
-"""How far the host runs ahead of what it has read."""
 
 
 class Asked(NamedTuple):
@@ -78,8 +74,8 @@ class Trainer:
         loop = self.config.training
         self.best: Params | None = None
         self.course = Course(plateau=Plateau(batch_size=loop.batch_size))
-        self._taken: deque[Taken] = deque()
-        self._read_at = self._saved_at = time.monotonic()
+        self._unread = Unread(self.config)
+        self._saved_at = time.monotonic()
         self._first_step_s: float | None = None
         self._first_step_done = 0.0
         self._status = Status()
@@ -177,7 +173,9 @@ class Trainer:
         with contextlib.closing(batches):
             for fed in batches:
                 self._took(fed, *(yield self._ask(fed)))
-                self._read_if_due()
+                if self._unread.is_due():
+                    # the last step is left, so that the device has work meanwhile
+                    self._read(leave=1)
                 asked = self._asked_to_stop()
                 if asked == "interrupt":
                     self._checkpoint()
@@ -211,47 +209,16 @@ class Trainer:
         self.state = state
         if self._first_step_s is None:
             jax.block_until_ready(report)
-            self._lap()
-            self._first_step_s = self._read_at - self.begun
+            self._unread.lap(course)
+            self._first_step_s = time.monotonic() - self.begun
             self._first_step_done = self._done()
-        self._taken.append(Taken(report, course.step, rate, fed.indices))
+        self._unread.add(Taken(report, course.step, rate, fed.indices))
         course.batch += 1
         course.step += 1
 
-    def _read_if_due(self) -> None:
-        waited = time.monotonic() - self._read_at
-        if len(self._taken) > READ_EVERY_STEPS or waited > READ_EVERY_SECONDS:
-            # the last step is left, so that the device has work meanwhile
-            self._read(leave=1)
-
     def _read(self, *, leave: int = 0) -> None:
-        taken = [self._taken.popleft() for _ in range(len(self._taken) - leave)]
-        for step, report in zip(taken, jax.device_get([t.report for t in taken]), strict=True):
-            self._note(step, report)
-        self.course.sums.seconds += self._lap()
+        self._unread.read(self.course, leave=leave)
         self._show()
-
-    def _lap(self) -> float:
-        """Seconds since the last lap; only those of steps count in the speed, all in the total."""
-        now = time.monotonic()
-        lap, self._read_at = now - self._read_at, now
-        self.course.seconds += lap
-        return lap
-
-    def _note(self, taken: Taken, report: StepReport) -> None:
-        sums = self.course.sums
-        sums.structures += len(taken.indices)
-        if not report.finite:
-            self.course.skipped += 1
-            if report.skipped_in_a_row >= self.config.training.max_skipped:
-                raise DivergenceError(diagnosis(self.config, taken, report))
-            return
-        sums.steps += 1
-        sums.loss += float(report.loss)
-        sums.gradient_norm += float(report.gradient_norm)
-        terms = [float(term) for term in report.terms]
-        before = sums.terms or [0.0] * len(terms)
-        sums.terms = tuple(a + b for a, b in zip(before, terms, strict=True))
 
     def _end_epoch(self) -> None:
         self._read()
@@ -270,7 +237,7 @@ class Trainer:
                 max_batch_size=loop.max_batch_size,
             )
             course.validated_epoch = course.epoch
-        self._lap()
+        self._unread.lap(self.course)
         record = epoch_record(
             self.config, course, validation, learning_rate=rate, batch_size=batch_size
         )
@@ -285,7 +252,7 @@ class Trainer:
 
     def _select(self, validation: Validation) -> None:
         course, selected = self.course, validation.selected
-        self._status.forces_rmse = validation.metrics.get("forces_rmse_meV_A")
+        self._status.errors = validation.metrics
         if math.isfinite(selected) and (course.best is None or selected < course.best):
             self.best = on_host(self.state.average)
             course.best, course.best_epoch = selected, course.epoch
@@ -294,7 +261,7 @@ class Trainer:
         self._read()
         self.files.save(self.state, self.best, self.course)
         self._keep()
-        self._lap()
+        self._unread.lap(self.course)
         self._saved_at = time.monotonic()
 
     def _keep(self) -> None:

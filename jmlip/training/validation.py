@@ -11,7 +11,8 @@ from jmlip.core.structure import Structure
 from jmlip.core.types import Params
 from jmlip.graphs.graph import Batch
 from jmlip.training.config import TrainingConfig
-from jmlip.training.losses import LABELS, WEIGHTED, labelled, set_values, weights
+from jmlip.training.loss_config import LABELS, weights
+from jmlip.training.losses import WEIGHTED, labelled, set_values
 from jmlip.training.metrics import error_metrics
 from jmlip.training.residuals import Residuals
 

@@ -294,6 +294,23 @@ def test_teachers_of_other_elements_are_refused(place, jmlip, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_copy_is_no_second_teacher(place, jmlip, tmp_path):
+    teacher = place / "ensemble" / "potential_0"
+    shutil.copytree(teacher, tmp_path / "copy")
+    sets = ("--set", f"teacher.potentials={json.dumps([str(teacher), str(tmp_path / 'copy')])}")
+    result = jmlip("distill", place / "trained.toml", "--run", tmp_path / "run", *sets)
+    assert result.code == 2
+    assert "found the parameters of teacher 0 in teacher 1, too" in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_structures_without_a_head_are_named(place, jmlip, tmp_path):
+    words = ("distill", place / "members.toml", "--run", tmp_path / "run")
+    result = jmlip(*words, "--set", "model.heads=['a','b']")
+    assert result.code == 1
+    assert "hydrogen.xyz" in result.err
+
+
 def test_damaged_parameters_of_a_member_are_refused(place, jmlip, tmp_path):
     assert read_arrays(place / "ensemble" / "potential_0" / "params.safetensors")
     path = tmp_path / "ensemble"

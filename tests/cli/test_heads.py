@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jmlip.cli.config import load_config
-from jmlip.cli.workflow import describe, prepare
+from jmlip.cli.description import describe
+from jmlip.cli.workflow import prepare
 from jmlip.core.checkpoint import read_arrays
 from jmlip.data import read, write
 from jmlip.factory import load_potential
@@ -87,9 +88,9 @@ def test_replay_with_a_frozen_trunk(
 
 def test_heads_of_the_data_alone_are_mentioned(folder, configuration):
     config = load_config(configuration, ["model={n_features = 4}"])
-    said = describe(prepare(config, command=""))
+    said = describe(*prepare(config, command="")[:3])
     assert "note: the data name the heads cc, dft, which the model does not tell apart" in said
-    assert "note" not in describe(prepare(load_config(configuration), command=""))
+    assert "note" not in describe(*prepare(load_config(configuration), command="")[:3])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from jmlip.data import read
 from jmlip.factory import load_potential
 from jmlip.models.hipnn import HIPNNConfig
 from jmlip.training.config import LoopConfig
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig
 from tests.cli.molecules import ATOM
 

@@ -171,3 +171,13 @@ def test_truncated_and_missing_arrays_are_one_sentence(tmp_path):
         load_arrays(tmp_path / "a.safetensors", like=TREE)
     with pytest.raises(JmlipError, match="cannot read"):
         load_arrays(tmp_path / "b.safetensors", like=TREE)
+
+
+def test_one_wrong_bit_is_noticed(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_arrays(path, TREE)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(JmlipError, match="not those that were written"):
+        load_arrays(path, like=TREE)

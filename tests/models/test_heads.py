@@ -15,7 +15,7 @@ from jmlip.potentials.potential import Potential, initial_potential, save_potent
 from jmlip.potentials.storage import parameter_shapes, smallest_graph
 from jmlip.training.directional import make_loss_gradient
 from jmlip.training.feed import Feed
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 
 TRUNKS = {
     "hipnn": {"cutoff": 4.0, "r_high": 3.4, "n_features": 4, "n_sensitivities": 4, "n_onsite": 0},

@@ -21,7 +21,7 @@ from jmlip.potentials.potential import initial_potential
 from jmlip.training.config import TrainingConfig
 from jmlip.training.directional import make_loss_gradient
 from jmlip.training.loop import fit
-from jmlip.training.losses import LABELS, LossConfig, PenaltyConfig, TermConfig
+from jmlip.training.loss_config import LABELS, LossConfig, PenaltyConfig, TermConfig
 
 WAYS = ("double_backward", "jvp", "finite_difference")
 SPECIES, CUTOFF, REFERENCES = (1, 6, 8), 3.5, (-1.0, 2.0, 1.0)

@@ -29,9 +29,9 @@ from jmlip.training.distill import (
 )
 from jmlip.training.feed import Feed
 from jmlip.training.gauge import gauge_shift, permuted
-from jmlip.training.loop import require_orders
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.orders import with_orders
+from jmlip.training.requirements import require_orders
 from jmlip.training.stored_targets import load_targets, made_from, save_targets
 
 SIZES = {"cutoff": 4.0, "r_high": 3.4, "n_features": 4, "n_sensitivities": 4}

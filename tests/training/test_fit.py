@@ -172,7 +172,7 @@ def test_a_damaged_checkpoint_says_what_to_do(fitted, tmp_path):
 
 def test_a_resumed_run_must_have_the_same_data(fitted, clusters):
     fitted(training(max_epochs=1))
-    with pytest.raises(ConfigError, match=r"data.training was"):
+    with pytest.raises(ConfigError, match="found others to train"):
         fitted(training(max_epochs=1), train=clusters[:31], resume=True)
 
 

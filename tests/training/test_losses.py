@@ -8,15 +8,8 @@ import pytest
 
 from jmlip.core.config import from_dict, to_dict
 from jmlip.core.errors import ConfigError
-from jmlip.training.losses import (
-    LABELS,
-    LossConfig,
-    PenaltyConfig,
-    TermConfig,
-    set_values,
-    term_values,
-    weights,
-)
+from jmlip.training.loss_config import LABELS, LossConfig, PenaltyConfig, TermConfig, weights
+from jmlip.training.losses import set_values, term_values
 from jmlip.training.residuals import residuals
 
 REFERENCES = (-1.0, 2.0)

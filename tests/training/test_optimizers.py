@@ -9,7 +9,7 @@ from jmlip.core.errors import ConfigError
 from jmlip.factory import make_model
 from jmlip.potentials.storage import parameter_shapes
 from jmlip.training.config import LoopConfig, TrainingConfig
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.optimizers import MUON_RMS, OptimizerConfig, learning_rate, make_optimizer
 from jmlip.training.plateau import Plateau, watch
 

@@ -8,7 +8,7 @@ import pytest
 from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
 from jmlip.graphs.buckets import divide, needed_bucket, sizes_of
 from jmlip.training.directional import make_loss_gradient
-from jmlip.training.losses import LossConfig, PenaltyConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, PenaltyConfig, TermConfig
 from jmlip.training.shares import Shares
 
 LOSS = LossConfig(

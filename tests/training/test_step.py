@@ -9,7 +9,7 @@ import pytest
 from jmlip.graphs.output import AtomicOutput
 from jmlip.training.directional import make_loss_gradient
 from jmlip.training.loop import without_gradient
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.optimizers import OptimizerConfig, make_optimizer
 from jmlip.training.step import Compilations, Controls, init_state, make_step
 

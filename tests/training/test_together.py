@@ -18,7 +18,7 @@ from jmlip.potentials.storage import smallest_graph
 from jmlip.training.config import TrainingConfig
 from jmlip.training.feed import Feed
 from jmlip.training.loop import fit
-from jmlip.training.losses import LossConfig, TermConfig
+from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.step import Compilations, Controls, init_state, make_step
 from jmlip.training.together import Run, fit_together, make_joint_step
 from jmlip.training.trainer import Asked, Trainer

@@ -1,0 +1,48 @@
+"""The directory of a run: checked before anything is done, and without a trace where it fails."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from jmlip.core.errors import ConfigError, JmlipError
+
+CONFIG = "config.toml"
+
+LEAST_FREE_BYTES = 100 * 2**20
+
+
+@contextlib.contextmanager
+def run_directory(path: Path, *, resume: bool) -> Iterator[None]:
+    """Make sure that the directory can be used; where the block fails, leave no trace of it."""
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--run must name a directory, and {path} is a file; choose another.")
+    if not resume and path.is_dir() and any(path.iterdir()):
+        raise ConfigError(
+            f"the run directory {path} must be empty, and it is not; continue that run with "
+            "--resume, or choose another directory with --run."
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        raise JmlipError(
+            f"cannot write the run directory {path}: {error.strerror or error}; choose another "
+            "with --run."
+        ) from error
+    try:
+        if free < LEAST_FREE_BYTES:
+            raise JmlipError(
+                f"a run needs at least {LEAST_FREE_BYTES >> 20} MiB of disk, found "
+                f"{free >> 20} MiB free at {path}; free space, or choose another with --run."
+            )
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if {file.name for file in path.iterdir()} == {CONFIG}:
+                (path / CONFIG).unlink()  # nothing was begun
+            path.rmdir()  # only if empty
+        raise

@@ -1,0 +1,171 @@
+"""What a loss is made of: its terms by name, how each is averaged, and weights that may change.
+
+`jmlip.training.losses` has the equations.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from jmlip.core.errors import ConfigError
+
+LABELS = {
+    "energy": "energy",
+    "energy_per_atom": "energy",
+    "forces": "forces",
+    "stress": "stress",
+    "atomic_energies": "atomic_energies",
+    "energy_orders": "energy_orders",
+    "small_energy": "energy",
+    "small_forces": "forces",
+}
+"""Terms that compare with a label, and which; `hierarchy`, `slow_forces` and `l2` need none."""
+PAIR_TERMS = ("small_energy", "small_forces", "slow_forces")
+"""Terms that only a pair of models has."""
+GRADIENT_TERMS = ("forces", "stress", "small_forces", "slow_forces")
+"""Terms that a derivative of the energy enters."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TermConfig:
+    """One term that compares with a label, in powers of eV and angstrom.
+
+    Args:
+        weight: factor of the term.
+        kind: how differences are averaged.
+        delta: where Huber's loss turns from quadratic to linear, in the units of the label.
+        final_weight: the factor at the end of the ramp.
+        ramp: the part of the run, as fractions of `max_epochs`, in which the weight moves linearly
+            to `final_weight`; the whole run unless given, a step where both are equal.
+
+    Raises:
+        ConfigError: a value is out of range, or is given where another choice makes it meaningless.
+    """
+
+    weight: float = 1.0
+    kind: Literal["mse", "mae", "rmse+mae", "huber"] = "mse"
+    delta: float | None = None
+    final_weight: float | None = None
+    ramp: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        _check_weights(self)
+        if (self.kind == "huber") != (self.delta is not None):
+            raise ConfigError(
+                "a loss term needs delta if, and only if, its kind is 'huber', "
+                f"found kind {self.kind!r} and delta {self.delta}."
+            )
+        if self.delta is not None and not self.delta > 0.0:
+            raise ConfigError(f"delta of a loss term must be positive, found {self.delta}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PenaltyConfig:
+    """One term without a label; the fields are those of `TermConfig`."""
+
+    weight: float
+    final_weight: float | None = None
+    ramp: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        _check_weights(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The terms of a loss; those that are `None` are absent.
+
+    Args:
+        energy: total energy of each structure, relative to the reference energies.
+        energy_per_atom: the same, divided by the number of atoms.
+        forces: components of the forces.
+        stress: components of the stress, of structures periodic in three directions.
+        atomic_energies: energy of each atom, relative to the reference energies.
+        energy_orders: energy of each atom by each interaction layer of HIP-NN.
+        hierarchy: non-hierarchicality R, mean over structures.
+        small_energy: total energy by the small part of a pair alone.
+        small_forces: forces by the small part of a pair alone.
+        slow_forces: mean square of the forces of the large part of a pair.
+        l2: sum of squares of the weight matrices (arrays of two or more axes).
+
+    Raises:
+        ConfigError: no term compares with a label.
+    """
+
+    energy: TermConfig | None = None
+    energy_per_atom: TermConfig | None = None
+    forces: TermConfig | None = None
+    stress: TermConfig | None = None
+    atomic_energies: TermConfig | None = None
+    energy_orders: TermConfig | None = None
+    hierarchy: PenaltyConfig | None = None
+    small_energy: TermConfig | None = None
+    small_forces: TermConfig | None = None
+    slow_forces: PenaltyConfig | None = None
+    l2: PenaltyConfig | None = None
+
+    def __post_init__(self):
+        if not any(name in LABELS for name in self.terms):
+            raise ConfigError(
+                "the loss must have at least one term that compares with a label, found "
+                f"{', '.join(self.terms) or 'none'}; add, for example, "
+                "loss.forces = {weight = 1.0}."
+            )
+
+    @property
+    def terms(self) -> Mapping[str, TermConfig | PenaltyConfig]:
+        """The terms that are present, by name, always in the same order."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether forces or stress enter."""
+        return any(name in GRADIENT_TERMS for name in self.terms)
+
+    @property
+    def needs_parts(self) -> bool:
+        """Whether the parts of a pair of models enter by themselves."""
+        return any(name in PAIR_TERMS for name in self.terms)
+
+
+def _check_weights(term: TermConfig | PenaltyConfig) -> None:
+    if not (term.weight >= 0.0 and (term.final_weight is None or term.final_weight >= 0.0)):
+        raise ConfigError(
+            "weights of a loss term must not be negative, "
+            f"found {term.weight} and final_weight {term.final_weight}."
+        )
+    if term.weight == 0.0 and not term.final_weight:
+        raise ConfigError("a loss term needs a positive weight, found 0; leave the term out.")
+    if term.ramp is None:
+        return
+    if term.final_weight is None:
+        raise ConfigError("ramp of a loss term is meaningless without final_weight; give both.")
+    if not 0.0 <= term.ramp[0] <= term.ramp[1] <= 1.0:
+        raise ConfigError(
+            f"ramp must be two ascending fractions of the run from 0 to 1, found {term.ramp}."
+        )
+
+
+def weights(config: LossConfig, progress: float) -> Float[np.ndarray, " terms"]:
+    """Weight of each term when the fraction `progress` of the run is done.
+
+    Example:
+        >>> energy = TermConfig(weight=1.0, final_weight=11.0, ramp=(0.5, 1.0))
+        >>> weights(LossConfig(energy=energy), 0.75)
+        array([6.])
+    """
+    return np.array([_weight(term, progress) for term in config.terms.values()])
+
+
+def _weight(term: TermConfig | PenaltyConfig, progress: float) -> float:
+    if term.final_weight is None:
+        return term.weight
+    start, end = term.ramp or (0.0, 1.0)
+    if progress < start:
+        return term.weight
+    done = 1.0 if progress >= end else (progress - start) / (end - start)
+    return (1.0 - done) * term.weight + done * term.final_weight
