@@ -57,7 +57,7 @@ def train(run_dir: Path, *, epochs: int, cache: Path) -> None:
     from jmlip.training.loop import fit
 
     jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     sizes = {"n_features": 6, "n_sensitivities": 6, "n_interactions": 1, "n_onsite": 0}
     model = make_model("hipnn", {"species": [18], "cutoff": 6.0, **sizes})
     params = model.init(jax.random.key(1), smallest_graph())["params"]

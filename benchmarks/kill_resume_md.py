@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, out: Path) -> None:
 
     if options.cache:
         jax.config.update("jax_compilation_cache_dir", str(options.cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     config = MDConfig(
         ensemble=options.ensemble,
         timestep_fs=1.0,

@@ -2,10 +2,12 @@
 
     python -m experiments.teacher_student.run ethanol teacher plain taught permuted --seeds 0 1 2 3
     python -m experiments.teacher_student.run ethanol-forces teacher plain taught --seeds 0 1
+    python -m experiments.teacher_student.run aluminium teacher plain taught permuted --seeds 0 1
     python -m experiments.teacher_student.run ethanol --table
 
-The teacher of a seed is trained on the same frames and split as its students. The data are ethanol
-at CCSD(T)/cc-pVTZ, 800 frames, every fourth of them held out: energies alone, or forces, too.
+The teacher of a seed is trained on the same frames and split as its students; every fourth frame is
+held out. The data are ethanol at CCSD(T)/cc-pVTZ, 800 frames, energies alone or forces, too; and
+aluminium by density-functional theory (aluminium.py), with forces.
 """
 
 import json
@@ -32,14 +34,24 @@ from experiments.study import (
 HERE = Path(__file__).parent
 VARIANTS = tomllib.loads((HERE / "variants.toml").read_text())
 NAMES = ("teacher", "plain", *VARIANTS)
+FORCES = {"data.hide": "[]", "training.select": "forces_rmse"}
 CASES: dict[str, dict[str, str]] = {
     "ethanol": {},
-    "ethanol-forces": {
-        "data.hide": "[]",
-        "loss.forces": '{weight = 1.0, kind = "rmse+mae"}',
-        "training.select": "forces_rmse",
+    "ethanol-forces": FORCES | {"loss.forces": '{weight = 1.0, kind = "rmse+mae"}'},
+    "aluminium": FORCES
+    | {
+        "loss.forces": '{weight = 30.0, kind = "rmse+mae"}',
+        "model.cutoff": "6.0",
+        "training.batch_size": "4",
+        "training.max_epochs": "100",
     },
 }
+# of students: what differs from student.toml and plain.toml
+STUDENTS: dict[str, dict[str, str]] = {
+    "aluminium": {"model.n_interactions": "1", "model.max_rank": "1"},
+}
+# of taught students; with 30 for forces the weights of the published example
+TAUGHT: dict[str, dict[str, str]] = {"aluminium": {"loss.atomic_energies.weight": "100.0"}}
 FOUR = 4
 KEPT = {"teacher": "teacher", "plain": "student_plain", "four": "student_distilled"}
 
@@ -50,14 +62,18 @@ def main() -> None:
     parser.add_argument("names", nargs="*", type=one_of(NAMES), help=", ".join(NAMES))
     options = parser.parse_args()
     case, runs = options.case, options.runs
+    if case == "aluminium":
+        runs = runs / case
     if options.names:
-        split(options.data / "train.xyz", runs)
+        runs.mkdir(parents=True, exist_ok=True)
+        split(HERE / "aluminium.xyz" if case == "aluminium" else options.data / "train.xyz", runs)
     files = {f"data.{name}": (runs / f"{name}.xyz").resolve() for name in ("train", "test")}
     study = Study(HERE, runs, {"": files["data.test"]}, dict(zip(COLUMNS, ERRORS, strict=True)))
     for seed in options.seeds:
         sets = {**files, **CASES[case], "data.split_seed": seed, "training.seed": seed}
         for name in options.names:
-            _run(study, case, name, sets)
+            own = {} if name == "teacher" else STUDENTS.get(case, {})
+            _run(study, case, name, sets | own)
     if options.table:
         print(table(HERE, [f"{case} {name}" for name in NAMES], COLUMNS))
         rows = {row["name"] for row in results(HERE)}
@@ -88,6 +104,7 @@ def _teach(study: Study, case: str, name: str, sets: Mapping[str, Any]) -> None:
     further = dict(word.split("=", 1) for word in VARIANTS[name])
     sets = {
         **sets,
+        **TAUGHT.get(case, {}),
         **further,
         "teacher.potentials": json.dumps([str(p.resolve()) for p in teachers]),
     }

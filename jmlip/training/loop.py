@@ -10,13 +10,14 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jmlip.core.checkpoint import write_json
 from jmlip.core.config import to_dict
@@ -26,7 +27,7 @@ from jmlip.core.structure import Structure
 from jmlip.core.types import Params
 from jmlip.data.hashing import data_hash
 from jmlip.graphs.batching import head_name
-from jmlip.graphs.graph import AtomGraph
+from jmlip.graphs.graph import AtomGraph, Batch
 from jmlip.graphs.output import AtomicOutput
 from jmlip.potentials.evaluate import ApplyFn
 from jmlip.potentials.potential import Potential, save_potential
@@ -39,8 +40,9 @@ from jmlip.training.processes import require_same_run, writes
 from jmlip.training.progress import Display, make_display
 from jmlip.training.records import Records, columns
 from jmlip.training.requirements import notices, require_groups, require_no_run, require_orders
+from jmlip.training.residuals import Residuals
 from jmlip.training.run_files import POTENTIAL, SUMMARY, RunFiles
-from jmlip.training.step import Compilations, init_state, make_step, make_validation_step
+from jmlip.training.step import Compilations, Step, init_state, make_step, make_validation_step
 from jmlip.training.trainer import Trainer
 from jmlip.training.validation import has_label, require_labels
 
@@ -124,61 +126,89 @@ def make_trainer(
 ) -> Trainer:
     """Everything a run needs before its first step; arguments are those of `fit`."""
     compilations, optimizer = Compilations(), make_optimizer(config.optimizer)
-    references, frozen = potential.reference_energies, _frozen_groups(config)
     loop = config.training
     devices = make_devices(
         loop.devices, accumulate=loop.accumulate, parallel=loop.parallel or "sharding"
     )
+    shared = {"compilations": compilations, "devices": devices}
     feeds = {"dtype": loop.dtype, "n_shares": devices.n_shares, "mine": devices.mine}
-    apply_fn, model = without_gradient(potential.apply, frozen), cast(Any, potential.model)
-    parts = model.part_functions() if config.loss.needs_parts else ()
-    parts = [without_gradient(part, frozen) for part in parts]
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, loop.dtype), potential.params)
-    step = make_step(
-        apply_fn,
-        config.loss,
-        optimizer,
-        reference_energies=references,
-        ema_decay=loop.ema_decay,
-        max_skipped=loop.max_skipped,
-        compilations=compilations,
-        devices=devices,
-        precision=loop.matmul_precision if has_precisions() else None,
-        parts=parts,
-        force_gradient=loop.force_gradient,
-        force_gradient_eps=loop.force_gradient_eps,
-    )
-    labels = ("forces", "stress")
-    compare = make_validation_step(
-        apply_fn,
-        reference_energies=references,
-        with_gradient=config.loss.needs_gradient
-        or any(has_label(s, t) for s in validation for t in labels),
-        parts=parts,
-        compilations=compilations,
-        devices=devices,
-    )
+    identity = _identity(potential, train, validation, config)
     return Trainer(
         config=config,
         begun=begun,
-        step=step,
-        compare=compare,
+        step=_step(potential, config, optimizer, **shared),
+        compare=_comparison(potential, validation, config, **shared),
         devices=devices,
         train=Feed(train, potential, seed=loop.seed, **feeds),
         validation=Feed(validation, potential, **feeds),
         state=devices.everywhere(init_state(params, optimizer)),
-        files=RunFiles(
-            run_dir,
-            Records(run_dir, columns(config)),
-            identity=_identity(potential, train, validation, config),
-            write_potential=lambda best, summary: save_potential(
-                _fitted(potential, best, summary), run_dir / POTENTIAL
-            ),
-            writes=writes(),
-        ),
+        files=_files(potential, config, run_dir, identity),
         display=display,
         interrupt=interrupt,
         compilations=compilations,
+    )
+
+
+def _step(
+    potential: Potential,
+    config: TrainingConfig,
+    optimizer: optax.GradientTransformation,
+    **shared: Any,
+) -> Step:
+    loop = config.training
+    return make_step(
+        without_gradient(potential.apply, _frozen_groups(config)),
+        config.loss,
+        optimizer,
+        reference_energies=potential.reference_energies,
+        ema_decay=loop.ema_decay,
+        max_skipped=loop.max_skipped,
+        precision=loop.matmul_precision if has_precisions() else None,
+        parts=_parts(potential, config),
+        force_gradient=loop.force_gradient,
+        force_gradient_eps=loop.force_gradient_eps,
+        **shared,
+    )
+
+
+def _comparison(
+    potential: Potential,
+    validation: Sequence[Structure],
+    config: TrainingConfig,
+    **shared: Any,
+) -> Callable[[Params, Batch], Residuals]:
+    labels = ("forces", "stress")
+    labelled = any(has_label(s, label) for s in validation for label in labels)
+    return make_validation_step(
+        potential.apply,
+        reference_energies=potential.reference_energies,
+        with_gradient=config.loss.needs_gradient or labelled,
+        parts=_parts(potential, config),
+        **shared,
+    )
+
+
+def _parts(potential: Potential, config: TrainingConfig) -> Sequence[ApplyFn]:
+    """The parts of a pair, where the loss asks for them."""
+    if not config.loss.needs_parts:
+        return ()
+    model = cast(Any, potential.model)
+    return [without_gradient(part, _frozen_groups(config)) for part in model.part_functions()]
+
+
+def _files(
+    potential: Potential, config: TrainingConfig, run_dir: Path, identity: Mapping[str, Any]
+) -> RunFiles:
+    def write_potential(best: Params, summary: Mapping[str, Any]) -> None:
+        save_potential(_fitted(potential, best, summary), run_dir / POTENTIAL)
+
+    return RunFiles(
+        run_dir,
+        Records(run_dir, columns(config)),
+        identity=identity,
+        write_potential=write_potential,
+        writes=writes(),
     )
 
 
