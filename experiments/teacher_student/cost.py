@@ -1,10 +1,11 @@
 """What dynamics with the student costs against its teacher: time and memory at equal atoms.
 
-    python -m experiments.teacher_student.cost 72 576 1944
+    python -m experiments.teacher_student.cost ethanol 72 576
+    python -m experiments.teacher_student.cost aluminium 256 2048
 
-Molecules on a periodic lattice. Time: dynamics at constant energy, 0.5 fs, the median of three runs
-of each in turn. Memory: what the compiled energy and forces need beside
-arguments and results (`memory_analysis().temp_size_in_bytes`).
+Molecules on a periodic lattice, or a crystal. Time: dynamics at constant energy, 0.5 fs, the median
+of three runs of each in turn. Memory: what the compiled energy and forces need beside arguments and
+results (`memory_analysis().temp_size_in_bytes`).
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 import jmlip
 from experiments.two_time_steps import Case, Course, speeds
@@ -40,11 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("case", choices=["ethanol", "aluminium"])
     parser.add_argument("sizes", type=int, nargs="+", help="least numbers of atoms")
     options = parser.parse_args()
-    paths = [HERE / "potentials" / f"ethanol_{name}" for name in ("teacher", "student_distilled")]
+    names = [f"{options.case}_{name}" for name in ("teacher", "student_distilled")]
+    paths = [HERE / "potentials" / name for name in names]
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
-    for structure in map(molecules, options.sizes):
+    for structure in map(molecules if options.case == "ethanol" else crystal, options.sizes):
         cases = [Case(path.name, path) for path in paths]
         times = list(speeds(cases, structure, COURSE).values())
         memory = [megabytes(path, structure) for path in paths]
@@ -61,6 +64,12 @@ def molecules(n_least: int) -> Structure:
     n = int(np.ceil(np.cbrt(n_least / len(one)) - 1e-9))
     atoms = Atoms(one, cell=SPACING * np.eye(3), pbc=True).repeat(n)
     return from_atoms(atoms)
+
+
+def crystal(n_least: int) -> Structure:
+    """Aluminium, face-centred cubic; a perfect one, whose atoms the first step sets in motion."""
+    n = int(np.ceil(np.cbrt(n_least / 4) - 1e-9))
+    return from_atoms(bulk("Al", "fcc", a=4.05, cubic=True).repeat(n))
 
 
 def megabytes(path: Path, structure: Structure) -> float:
