@@ -1,6 +1,6 @@
 """Make the aluminium data: frames of hot crystals and melts, labelled by Quantum ESPRESSO.
 
-    python -m experiments.teacher_student.aluminium --frames 132
+    python -m experiments.teacher_student.aluminium --frames 96
 
 32 atoms in strained cubic cells, density and temperature drawn anew for each frame, after 1 ps of
 Langevin dynamics with the effective medium theory of ASE. Energy (the free energy of the smeared
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--frames", type=int, default=132)
+    parser.add_argument("--frames", type=int, default=96)
     parser.add_argument("--out", type=Path, default=HERE / "aluminium.xyz")
     parser.add_argument("--pseudo", type=Path, default=Path("/usr/share/espresso/pseudo"))
     options = parser.parse_args()
