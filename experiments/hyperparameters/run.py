@@ -1,7 +1,7 @@
 """Search the hyperparameters of a small HIP-NN with Optuna, and compare the best with the recipe.
 
-    python -m experiments.hyperparameters.run --trials 24
-    python -m experiments.hyperparameters.run --compare --seeds 1 2 3
+    python -m experiments.hyperparameters.run --trials 8
+    python -m experiments.hyperparameters.run --compare --seeds 0 1 2 3
 
 Trials are kept in a database in the folder of the runs: the command goes on with them. The data are
 ethanol at CCSD(T)/cc-pVTZ; the search sees the validation part of the frames to train on, the
