@@ -1,8 +1,9 @@
 """Machine-learning interatomic potentials in JAX: from data to a potential to a trajectory."""
 
-from jmlip.core.platform import refuse_broken_jaxlib as _refuse_broken_jaxlib
+from jmlip.core import platform as _platform
 
-_refuse_broken_jaxlib()
+_platform.refuse_broken_jaxlib()
+_platform.quiet_cached_programs()
 
 from jmlip.core import units
 from jmlip.core.errors import JmlipError

@@ -1,6 +1,8 @@
-"""Releases of jaxlib that compute wrong numbers are refused by version, before any computation."""
+"""What must be known of jaxlib before it is loaded: releases that compute wrong numbers, noise."""
 
 import importlib.metadata
+import os
+from pathlib import Path
 
 WRONG_ON_CPU = frozenset({"0.10.2"})
 """Silent miscompilation of vmapped matrix-vector products on CPU (jax issue 39103)."""
@@ -18,3 +20,18 @@ def refuse_broken_jaxlib() -> None:
             f"jaxlib {version} silently computes wrong numbers on CPU, so jmlip refuses it; "
             "install another release, for example: pip install 'jax==0.10.1' 'jaxlib==0.10.1'."
         )
+
+
+def quiet_cached_programs() -> None:
+    """Keep XLA from reporting each program that it takes from its cache as an error.
+
+    It takes preferences of processors with AVX-512 (`prefer-no-gather`) for instructions that are
+    missing, says so at length, and goes on (openxla/xla issue 44565). Messages of that level are
+    only silenced where there is such a processor, no GPU that might have something to say, and no
+    level that the user chose.
+    """
+    processor = Path("/proc/cpuinfo")
+    if any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/kfd")):
+        return
+    if processor.exists() and "avx512" in processor.read_text(encoding="utf-8", errors="replace"):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

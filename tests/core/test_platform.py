@@ -1,13 +1,14 @@
 """Releases of jaxlib that compute wrong numbers: refused by version, and caught by computing."""
 
 import importlib.metadata
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jmlip.core.platform import refuse_broken_jaxlib
+from jmlip.core.platform import quiet_cached_programs, refuse_broken_jaxlib
 
 
 def test_broken_release_is_refused(monkeypatch):
@@ -19,6 +20,12 @@ def test_broken_release_is_refused(monkeypatch):
 def test_sound_release_is_accepted(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.10.1")
     refuse_broken_jaxlib()
+
+
+def test_a_level_of_messages_that_the_user_chose_stays(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    quiet_cached_programs()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 
 @pytest.mark.parametrize("n_rows", [16_385, 40_000])

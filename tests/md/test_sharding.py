@@ -11,6 +11,7 @@ import numpy as np
 from jmlip.data import read
 
 ROOT = Path(__file__).parents[2]
+DEVICES = "--xla_force_host_platform_device_count"
 SAME = 1e-10
 """Angstrom after 40 steps in float64: a device sums over fewer atoms, so sums round otherwise."""
 
@@ -18,7 +19,7 @@ SAME = 1e-10
 def run(path, n_devices):
     """What the script prints: devices, and the sum of the acceptance of all pairs."""
     settings = {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {DEVICES}={n_devices}",
         "PYTHONPATH": str(ROOT),
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
     }

@@ -19,6 +19,7 @@ from jmlip.training.loop import fit
 from tests.training.divided import RUNS
 
 ROOT = Path(__file__).parents[2]
+DEVICES = "--xla_force_host_platform_device_count"
 CURVE = ("train_loss", "gradient_norm", "validation_loss", "validation_forces_mae_meV_A")
 SAME = 1e-11
 """Relative, in float64 after 20 steps: sums over devices round otherwise."""
@@ -26,7 +27,7 @@ SAME = 1e-11
 
 def start(directory, n_devices, *words):
     settings = {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {DEVICES}={n_devices}",
         "PYTHONPATH": str(ROOT),
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
     }
