@@ -25,7 +25,7 @@ from jmlip.cli.references import reference_energies
 from jmlip.cli.run_directory import run_directory
 from jmlip.cli.sets import Sets, read_sets
 from jmlip.cli.workflow import Prepared, Run, prepare, write_config
-from jmlip.core.checkpoint import read_json, write_json
+from jmlip.core.checkpoint import read_json, remove_partial, write_json
 from jmlip.core.config import to_dict
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.core.lock import only_writer
@@ -68,6 +68,7 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
         DivergenceError: training left the finite numbers.
     """
     with run_directory(run_dir, resume=resume), only_writer(run_dir):
+        remove_partial(run_dir, run_dir / TEACHERS, run_dir / TARGETS)
         plan = {"teacher": to_dict(config.teacher), "targets": to_dict(config.targets)}
         if (run_dir / PLAN).exists():
             require_same(read_json(run_dir / PLAN), json.loads(json.dumps(plan)))

@@ -10,7 +10,7 @@ from jmlip.cli.model_starts import head_names
 from jmlip.cli.run_directory import run_directory
 from jmlip.cli.sets import read_sets
 from jmlip.cli.workflow import write_config
-from jmlip.core.checkpoint import read_json, write_json
+from jmlip.core.checkpoint import read_json, remove_partial, write_json
 from jmlip.core.lock import only_writer
 from jmlip.potentials.potential import Potential
 from jmlip.training.report import COLUMNS, Section, Table, write_html
@@ -41,6 +41,7 @@ def train_ensemble(
         DivergenceError: training left the finite numbers.
     """
     with run_directory(run_dir, resume=resume), only_writer(run_dir):
+        remove_partial(run_dir)
         sets = read_sets(config.data, heads=head_names(config.model))
         potentials = train_members(
             config, run_dir, sets, members=members, command=command, together=together

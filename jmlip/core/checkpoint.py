@@ -81,6 +81,17 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def remove_partial(*places: Path) -> None:
+    """Remove what a killed program left half written; nobody may be writing in these places."""
+    for place in places:
+        for pattern in (".*.partial", ".*.partial.*", ".*.retired-*"):
+            for item in place.glob(pattern):
+                if item.is_dir():
+                    shutil.rmtree(item, ignore_errors=True)
+                else:
+                    item.unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON whole or not at all; NaN and infinity are refused, as they are not JSON."""
     with whole_file(path) as partial:

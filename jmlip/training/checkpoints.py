@@ -100,17 +100,6 @@ def load_checkpoint(
     )
 
 
-def remove_partial(run_dir: Path) -> None:
-    """Remove what a killed run left half written."""
-    for place in (run_dir, run_dir / DIRECTORY):
-        for pattern in (".*.partial", ".*.partial.*", ".*.retired-*"):
-            for item in place.glob(pattern):
-                if item.is_dir():
-                    shutil.rmtree(item, ignore_errors=True)
-                else:
-                    item.unlink(missing_ok=True)
-
-
 def _numbered(run_dir: Path) -> list[Path]:
     return sorted(path for path in (run_dir / DIRECTORY).glob("*") if path.name.isdigit())
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jmlip.core.checkpoint import write_json
+from jmlip.core.checkpoint import remove_partial, write_json
 from jmlip.core.config import to_dict
 from jmlip.core.interrupts import Interrupt, deferred_interrupts
 from jmlip.core.lock import only_writer
@@ -31,7 +31,7 @@ from jmlip.graphs.graph import AtomGraph, Batch
 from jmlip.graphs.output import AtomicOutput
 from jmlip.potentials.evaluate import ApplyFn
 from jmlip.potentials.potential import Potential, save_potential
-from jmlip.training.checkpoints import STRUCTURES, remove_partial
+from jmlip.training.checkpoints import DIRECTORY, STRUCTURES
 from jmlip.training.config import TrainingConfig
 from jmlip.training.devices import has_precisions, make_devices
 from jmlip.training.feed import Feed
@@ -96,7 +96,7 @@ def fit(
         make_display(progress and writes()) as display,
     ):
         if writes():
-            remove_partial(run_dir)
+            remove_partial(run_dir, run_dir / DIRECTORY)
         trainer = make_trainer(
             potential, train, validation, config, run_dir, begun, display, interrupt
         )

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jmlip.core.checkpoint import remove_partial
 from jmlip.core.config import to_dict
 from jmlip.core.errors import ConfigError
 from jmlip.core.interrupts import deferred_interrupts
@@ -28,7 +29,7 @@ from jmlip.graphs.graph import AtomGraph
 from jmlip.models.ani import ANI
 from jmlip.models.hipnn import HIPNN
 from jmlip.potentials.potential import Potential
-from jmlip.training.checkpoints import FREE_TO_CHANGE, remove_partial
+from jmlip.training.checkpoints import DIRECTORY, FREE_TO_CHANGE
 from jmlip.training.config import TrainingConfig
 from jmlip.training.feed import Feed
 from jmlip.training.loop import begin, finish, make_trainer
@@ -84,7 +85,7 @@ def fit_together(runs: Sequence[Run], *, progress: bool = True) -> list[Potentia
             run_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(only_writer(run_dir))
             display = stack.enter_context(make_display(progress and number == 0))
-            remove_partial(run_dir)
+            remove_partial(run_dir, run_dir / DIRECTORY)
             trainer = make_trainer(
                 potential, train, validation, own, run_dir, begun, display, interrupt
             )
