@@ -103,7 +103,7 @@ class BatchRun:
 
         Raises:
             DivergenceError: the potential gives no finite forces for a start structure.
-            ConfigError: atoms are fixed, or so far from the origin that they lose digits.
+            ConfigError: no atom can move, or some lie so far from the origin that they lose digits.
             PotentialError: atoms lie on top of each other.
         """
         for structure, config in zip(self.structures, self.configs, strict=True):

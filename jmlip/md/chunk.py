@@ -126,7 +126,7 @@ def failures(before: MDState, after: MDState, n_atoms: Count | None = None) -> U
     numbers = (new.position, new.momentum, new.force, after.energy)
     finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
     moved = jnp.abs(new.position - old.position).max() > MAX_DISPLACEMENT
-    most = 0.5 * n_free(new.position, n_atoms) * MAX_TEMPERATURE_K * units.KELVIN
+    most = 0.5 * n_free(new.mass, n_atoms) * MAX_TEMPERATURE_K * units.KELVIN
     hot = kinetic_energy(new) > most
     overflow = jnp.any(jnp.stack([neighbors.status != 0 for neighbors in after.neighbors]))
     bits = ((overflow, OVERFLOW), (~finite, NOT_FINITE), (finite & (moved | hot), EXPLODED))

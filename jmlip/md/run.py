@@ -12,7 +12,7 @@ from jmlip.analysis.lines import RunningLine
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors
-from jmlip.data.ase_bridge import require_free
+from jmlip.data.ase_bridge import fixed_atoms, require_whole_atoms_fixed
 from jmlip.graphs.batching import make_frame
 from jmlip.graphs.device_neighbors import Cell, DeviceNeighbors
 from jmlip.md import forces
@@ -32,7 +32,7 @@ from jmlip.md.state import (
     with_neighbors,
 )
 from jmlip.md.trajectory import open_trajectory
-from jmlip.md.velocities import initial_momenta, masses
+from jmlip.md.velocities import inertia, initial_momenta
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.predict import require_apart
 
@@ -70,8 +70,9 @@ class Run:
         self._potentials = forces.by_level(potential, inner, config.n_inner)
         self._whole = inner is not None
         first, later = (self._levels(skin) for skin in (None, config.skin))
-        self._init = make_integrator(config, first).init
-        self.integrator = make_integrator(config, later)
+        n_held = int(fixed_atoms(structure).sum())
+        self._init = make_integrator(config, first, n_held=n_held).init
+        self.integrator = make_integrator(config, later, n_held=n_held)
         self.reference_energy = forces.reference_energy(potential, structure)
         self.energy_line = RunningLine()  # conserved energy against time in ps
         self.temperature_line = RunningLine()
@@ -102,7 +103,7 @@ class Run:
 
         Raises:
             DivergenceError: the potential gives no finite forces for the start structure.
-            ConfigError: atoms are fixed, or so far from the origin that they lose digits.
+            ConfigError: no atom can move, or some lie so far from the origin that they lose digits.
             PotentialError: atoms lie on top of each other.
         """
         require_startable(self.potential, self.structure, self.config)
@@ -165,7 +166,7 @@ class Run:
     def _start(self) -> tuple:
         velocity_key, thermostat_key = jax.random.split(jax.random.key(self.config.seed))
         momenta = initial_momenta(self.structure, self.config, key=velocity_key)
-        mass = jnp.asarray(masses(self.structure), self.config.dtype)
+        mass = jnp.asarray(inertia(self.structure), self.config.dtype)
         positions = jnp.asarray(self.structure.positions, self.config.dtype)
         cell = jnp.asarray(self.structure.cell, self.config.dtype)
         neighbors = tuple(self._allocate(p, positions, cell) for p in self._potentials)
@@ -289,7 +290,7 @@ def frames_per_chunk(n_atoms: int, dtype: str) -> int:
 
 def require_startable(potential: Potential, structure: Structure, config: MDConfig) -> None:
     """Refuse a start structure from which no dynamics could be right."""
-    require_free(structure, "dynamics")
+    _require_motion(structure, config)
     _require_resolved(structure, config.dtype)
     _require_volume(structure, config)
     frame = make_frame(
@@ -300,6 +301,23 @@ def require_startable(potential: Potential, structure: Structure, config: MDConf
         states=potential.states,
     )
     require_apart(frame, "the start structure")
+
+
+def _require_motion(structure: Structure, config: MDConfig) -> None:
+    """Refuse fixed atoms where they would have to move, and where nothing else could."""
+    require_whole_atoms_fixed(structure, "dynamics")
+    fixed = fixed_atoms(structure)
+    if fixed.any() and config.cell_moves:
+        raise ConfigError(
+            f"in ensemble {config.ensemble!r} every atom moves with the cell, and the start "
+            f"structure fixes {int(fixed.sum())}; remove its constraints (move_mask), or choose an "
+            "ensemble at fixed cell."
+        )
+    if fixed.all():
+        raise ConfigError(
+            "dynamics needs an atom that can move, and the start structure fixes all "
+            f"{structure.n_atoms}; remove its constraints (move_mask)."
+        )
 
 
 def _require_volume(structure: Structure, config: MDConfig) -> None:

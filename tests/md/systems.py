@@ -1,6 +1,7 @@
 """Small systems of the Lennard-Jones subject, and what must be equal for two trajectories."""
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
@@ -52,6 +53,12 @@ def content(path: Path) -> bytes | dict[str, bytes]:
     with h5py.File(path) as file:
         file.visititems(keep)
     return arrays
+
+
+def fixed(structure: Structure, atoms: Iterable[int]) -> Structure:
+    """The structure with some atoms fixed, as extended XYZ tells it."""
+    free = ~np.isin(np.arange(structure.n_atoms), list(atoms))
+    return structure.replace(info={"arrays": {"move_mask": free}})
 
 
 def cluster() -> Structure:

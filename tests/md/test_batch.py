@@ -16,7 +16,7 @@ from jmlip.md.batch_simulate import replicate, simulate_batch
 from jmlip.md.config import MDConfig
 from jmlip.md.simulate import simulate
 from jmlip.md.xyz import XYZWriter
-from tests.md.systems import cluster, colliding_clusters, content, crystal, lennard_jones
+from tests.md.systems import cluster, colliding_clusters, content, crystal, fixed, lennard_jones
 
 LANGEVIN = MDConfig(
     ensemble="langevin",
@@ -53,10 +53,11 @@ def alone(structure, config, path):
 
 @pytest.mark.parametrize("ensemble", ["langevin", "csvr", "nose-hoover"])
 def test_a_system_of_a_batch_goes_as_it_goes_alone(tmp_path, ensemble):
-    """Six and thirteen atoms side by side, at their own temperatures and seeds."""
+    """Six and thirteen atoms side by side, some held, at their own temperatures and seeds."""
     config = with_(LANGEVIN, ensemble=ensemble)
-    other = cluster() if ensemble == "nose-hoover" else small()
-    structures = [other, cluster(), cluster()]
+    structures = [small(), cluster(), fixed(cluster(), [0, 4, 7])]
+    if ensemble == "nose-hoover":
+        structures = [fixed(cluster(), [k, 4, 7]) for k in range(3)]
     configs = [with_(config, temperature_K=t, seed=s) for t, s in ((200, 5), (400, 2), (600, 9))]
     result = batch(structures, configs, tmp_path / "b.xyz")
     assert [path.name for path in result.trajectories] == ["b.0.xyz", "b.1.xyz", "b.2.xyz"]
@@ -150,15 +151,20 @@ def test_a_full_disk_ends_the_run_and_a_restart_makes_it_whole(tmp_path, monkeyp
 
 def test_systems_that_do_not_go_together_are_refused(tmp_path):
     nve, out = with_(LANGEVIN, ensemble="nve"), tmp_path / "t.xyz"
+    hoover = with_(LANGEVIN, ensemble="nose-hoover")
+    ladder = [LANGEVIN, with_(LANGEVIN, temperature_K=310.0)]
     periodic = crystal()
     refused = [
         ("at least one structure", [], [], {}),
         ("and a configuration for each", THREE, [nve], {}),
         ("differ in temperature_K and seed only", THREE[:2], [nve, with_(nve, every=3)], {}),
         ("periodic along the same directions", [small(), periodic], [nve] * 2, {}),
-        ("must have as many atoms", THREE, [with_(LANGEVIN, ensemble="nose-hoover")] * 3, {}),
+        ("must have as many atoms", THREE, [hoover] * 3, {}),
         ("langevin and csvr", THREE, [nve] * 3, {"exchange_every": 5}),
         ("rising temperatures", THREE, [LANGEVIN] * 3, {"exchange_every": 5}),
+        ("rising temperatures", [cluster(), fixed(cluster(), [0])], ladder, {"exchange_every": 5}),
+        ("must fix as many", [cluster(), fixed(cluster(), [0])], [hoover] * 2, {}),
+        ("fixes all 6", [small(), fixed(small(), range(6))], [nve] * 2, {}),
         ("exchange_every must be at least 1", THREE, [LANGEVIN] * 3, {"exchange_every": 0}),
     ]
     for message, starts, configs, options in refused:

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from ase import units as ase_units
 from ase.calculators.lj import LennardJones
-from ase.constraints import FixAtoms
 from ase.md.verlet import VelocityVerlet
 
 from jmlip.core.errors import ConfigError, DivergenceError, PotentialError
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
-from jmlip.data import from_atoms, read, to_atoms
+from jmlip.data import read, to_atoms
 from jmlip.graphs import device_neighbors
 from jmlip.md.config import MDConfig
 from jmlip.md.run import Run
@@ -228,16 +227,6 @@ def test_an_explosion_is_reported_with_its_step(tmp_path, nans_allowed):
     assert checkpoint["state"] == f"state-{steps[-1]}.safetensors"
     with pytest.raises(DivergenceError, match=f"in step {steps[-1] + 1} an atom"):
         go(thrown, config, out, restart=True)
-
-
-def test_fixed_atoms_are_refused(tmp_path):
-    atoms = to_atoms(crystal())
-    atoms.set_constraint(FixAtoms([0, 3]))
-    ase.io.write(tmp_path / "start.extxyz", atoms)
-    for start in (from_atoms(atoms), read(tmp_path / "start.extxyz")[0]):
-        with pytest.raises(ConfigError, match="the start structure fixes 2"):
-            go(start, NVE, tmp_path / "t.xyz")
-    assert not (tmp_path / "t.xyz.restart").exists()
 
 
 def test_positions_that_lose_digits_are_refused(tmp_path):
