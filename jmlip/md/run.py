@@ -25,7 +25,9 @@ from jmlip.md.propagator import Level
 from jmlip.md.rescaling import STEPS_BETWEEN
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
 from jmlip.md.state import (
+    COLLAPSED,
     EXPLODED,
+    LEAST_VOLUME,
     MAX_DISPLACEMENT,
     MAX_TEMPERATURE_K,
     OVERFLOW,
@@ -260,6 +262,13 @@ class Run:
 
 def explain(status: int, where: str, out: str) -> str:
     """The message of a step that could not be made."""
+    if status & COLLAPSED:
+        return (
+            f"a cell must keep {LEAST_VOLUME} angstrom^3 for each atom, and {where} it shrank "
+            f"below; {out} ends with the last good frame: relax the cell of the start structure "
+            "(jmlip relax --cell), lower pressure_GPa, raise tau_barostat_fs, or train the "
+            "potential on denser structures."
+        )
     found = (
         f"an atom moved more than {MAX_DISPLACEMENT} angstrom in one step or the temperature "
         f"passed {MAX_TEMPERATURE_K:.0f} K"

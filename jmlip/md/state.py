@@ -30,10 +30,14 @@ EXPLODED = 4
 """Status bit: too hot, or an atom moved too far in one step, for the integrator to be right."""
 OUT_OF_RANGE = 8
 """Status bit: on its grid of whole numbers a trajectory left the range, or a number is NaN."""
+COLLAPSED = 16
+"""Status bit: the cell has shrunk so far that the potential no longer keeps the atoms apart."""
 
 MAX_TEMPERATURE_K = 1.0e5
 MAX_DISPLACEMENT = 0.5
 """Largest distance an atom may go in one step, angstrom."""
+LEAST_VOLUME = 0.5
+"""Angstrom^3 for each atom, to which a cell may shrink: hydrogen needs more below some TPa."""
 
 Mass = Float[Array, "atoms 1"]
 """Of each atom, u; infinite where it is held."""
