@@ -1,5 +1,6 @@
 """Small systems of the Lennard-Jones subject, and what must be equal for two trajectories."""
 
+import dataclasses
 import functools
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,13 @@ CARBON_SIGMA = 1.4 * 1.1  # angstrom, as in tests/contracts/lennard_jones.py
 @functools.cache
 def lennard_jones() -> Potential:
     return SUBJECTS[0].make()
+
+
+def softer() -> Potential:
+    """Lennard-Jones with a third of the depth."""
+    potential = lennard_jones()
+    params = potential.params | {"epsilon": potential.params["epsilon"] / 3.0}
+    return dataclasses.replace(potential, params=params)
 
 
 def crystal(*, vacancy: bool = True) -> Structure:

@@ -21,7 +21,7 @@ from jmlip.graphs import device_neighbors
 from jmlip.md.config import MDConfig
 from jmlip.md.run import Run
 from jmlip.md.simulate import simulate
-from tests.md.systems import cluster, colliding_clusters, content, crystal, lennard_jones
+from tests.md.systems import cluster, colliding_clusters, content, crystal, lennard_jones, softer
 
 NVE = MDConfig(ensemble="nve", timestep_fs=1.0, n_steps=100, every=10, temperature_K=300.0)
 
@@ -97,13 +97,6 @@ def test_a_run_with_an_inner_potential_in_two_parts(tmp_path, suffix):
     assert content(parts) == content(whole)
     with pytest.raises(ConfigError, match="must use the potential"):
         go(crystal(), config, parts, inner=lennard_jones(), restart=True)
-
-
-def softer():
-    """Lennard-Jones with a third of the depth."""
-    potential = lennard_jones()
-    params = potential.params | {"epsilon": potential.params["epsilon"] / 3.0}
-    return dataclasses.replace(potential, params=params)
 
 
 @pytest.mark.parametrize(
