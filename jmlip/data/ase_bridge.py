@@ -94,7 +94,7 @@ def require_free(structure: Structure, what: str) -> None:
 
 def fixed_atoms(structure: Structure) -> Bool[np.ndarray, " n"]:
     """Which atoms a structure fixes: those whose `move_mask`, ASE's column for it, is false."""
-    return ~_move_mask(structure).any(axis=1)
+    return np.logical_not(np.any(_move_mask(structure), axis=1))
 
 
 def require_whole_atoms_fixed(structure: Structure, what: str) -> None:

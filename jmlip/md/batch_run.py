@@ -39,8 +39,8 @@ from jmlip.md.run import (
     explain,
     frames_per_chunk,
     require_not_passed,
-    require_startable,
 )
+from jmlip.md.start import require_startable
 from jmlip.md.state import NOT_FINITE, OVERFLOW, with_neighbors
 from jmlip.md.trajectory import Frames, open_trajectory
 from jmlip.potentials.potential import Potential

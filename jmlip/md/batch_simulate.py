@@ -231,7 +231,7 @@ def _links(structures: Sequence[Structure], configs: Sequence[MDConfig]) -> list
         held = [np.where(fixed_atoms(each)[:, None], each.positions, np.inf) for each in (one, two)]
         return bool(
             same
-            and np.array_equal(*held)
+            and np.array_equal(held[0], held[1])
             and one.state == two.state
             and (configs[k].temperature_K or 0.0) < (configs[k + 1].temperature_K or 0.0)
         )

@@ -12,8 +12,7 @@ from jmlip.analysis.lines import RunningLine
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors
-from jmlip.data.ase_bridge import fixed_atoms, require_whole_atoms_fixed
-from jmlip.graphs.batching import make_frame
+from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.graphs.device_neighbors import Cell, DeviceNeighbors
 from jmlip.md import forces
 from jmlip.md.approach import Approach, closest_approach
@@ -24,6 +23,7 @@ from jmlip.md.frames import make_frames
 from jmlip.md.propagator import Level
 from jmlip.md.rescaling import STEPS_BETWEEN
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
+from jmlip.md.start import require_startable
 from jmlip.md.state import (
     COLLAPSED,
     EXPLODED,
@@ -36,16 +36,11 @@ from jmlip.md.state import (
 from jmlip.md.trajectory import open_trajectory
 from jmlip.md.velocities import inertia, initial_momenta
 from jmlip.potentials.potential import Potential
-from jmlip.potentials.predict import require_apart
 
 FIRST_CHUNK = 10
 """Steps of the first chunk, from which the length of the next is estimated."""
 FRAMES_PER_CHUNK = 1000
 BYTES_PER_CHUNK = 1 << 26
-
-
-LEAST_RESOLUTION = 5.0e-5
-"""Angstrom; coarser positions give wrong forces without a sign of it."""
 
 
 class Run:
@@ -295,53 +290,3 @@ def frames_per_chunk(n_atoms: int, dtype: str) -> int:
     """Most frames that are kept on the device before they are written."""
     frame_bytes = 9 * n_atoms * np.dtype(dtype).itemsize
     return max(1, min(FRAMES_PER_CHUNK, BYTES_PER_CHUNK // frame_bytes))
-
-
-def require_startable(potential: Potential, structure: Structure, config: MDConfig) -> None:
-    """Refuse a start structure from which no dynamics could be right."""
-    _require_motion(structure, config)
-    _require_resolved(structure, config.dtype)
-    _require_volume(structure, config)
-    frame = make_frame(
-        structure,
-        species=potential.species,
-        cutoff=potential.cutoff,
-        reference_energies=potential.reference_energies,
-        states=potential.states,
-    )
-    require_apart(frame, "the start structure")
-
-
-def _require_motion(structure: Structure, config: MDConfig) -> None:
-    """Refuse fixed atoms where they would have to move, and where nothing else could."""
-    require_whole_atoms_fixed(structure, "dynamics")
-    fixed = fixed_atoms(structure)
-    if fixed.any() and config.cell_moves:
-        raise ConfigError(
-            f"in ensemble {config.ensemble!r} every atom moves with the cell, and the start "
-            f"structure fixes {int(fixed.sum())}; remove its constraints (move_mask), or choose an "
-            "ensemble at fixed cell."
-        )
-    if fixed.all():
-        raise ConfigError(
-            "dynamics needs an atom that can move, and the start structure fixes all "
-            f"{structure.n_atoms}; remove its constraints (move_mask)."
-        )
-
-
-def _require_volume(structure: Structure, config: MDConfig) -> None:
-    if config.cell_moves and not structure.is_periodic:
-        raise ConfigError(
-            f"ensemble {config.ensemble!r} needs a structure periodic in all directions, found pbc "
-            f"{structure.pbc.tolist()}; set its cell, or choose an ensemble at fixed cell."
-        )
-
-
-def _require_resolved(structure: Structure, dtype: str) -> None:
-    """Refuse positions that the precision of the run cannot tell apart well enough."""
-    farthest = float(np.abs(structure.positions).max())
-    if farthest * np.finfo(dtype).eps > LEAST_RESOLUTION:
-        raise ConfigError(
-            f"in {dtype}, positions must lie within {LEAST_RESOLUTION / np.finfo(dtype).eps:.0f} "
-            f"angstrom of the origin, found {farthest:.4g}; move the structure, or choose float64."
-        )
