@@ -22,7 +22,7 @@ from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.models.pair import PARTS, Pair, PairConfig
 from jmlip.models.sizes import SIZES
 from jmlip.models.stillinger_weber import StillingerWeber, StillingerWeberConfig
-from jmlip.potentials.ensembles import read_members, require_members
+from jmlip.potentials.ensembles import is_ensemble, read_members, require_members
 from jmlip.potentials.hashing import content_hash
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.storage import LARGEST_CUTOFF, read_parameters, read_potential_files
@@ -187,7 +187,7 @@ def load_potential(path: str | Path) -> Potential:
 
     Raises:
         PotentialError: a file is missing or damaged, the format is newer, the kind of model is
-            unknown, or the parameters do not fit the configuration.
+            unknown, or the parameters do not fit the configuration; or it is an ensemble.
 
     Example:
         >>> import jax, tempfile
@@ -202,6 +202,12 @@ def load_potential(path: str | Path) -> Potential:
         >>> loaded.kind, loaded.species, loaded.cutoff
         ('hipnn', (1, 8), 6.5)
     """
+    if is_ensemble(path):
+        members = [str(Path(path) / name) for name in read_members(path)]
+        raise PotentialError(
+            f"{path} must be one potential, and is an ensemble of {len(members)}; name one of its "
+            f"members: {', '.join(members)}."
+        )
     files = read_potential_files(path)
     # the parts of a pair, the trunk of heads
     tables = [files.model, *(part for part in files.model.values() if isinstance(part, dict))]

@@ -16,8 +16,10 @@ def kinetic_energy(
     return 0.5 * np.einsum("tax,tax,a->t", velocities, velocities, mass)
 
 
-def degrees_of_freedom(n_atoms: int) -> int:
-    """3 N - 3, as the center of mass is at rest; 3 of a single atom."""
+def degrees_of_freedom(n_atoms: int, n_fixed: int = 0) -> int:
+    """3 N - 3, as the center of mass is at rest; 3 of a lone atom, of each beside fixed ones."""
+    if n_fixed:
+        return 3 * (n_atoms - n_fixed)
     return 3 * n_atoms - 3 if n_atoms > 1 else 3
 
 

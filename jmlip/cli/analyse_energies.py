@@ -60,7 +60,8 @@ def temperature(trajectory: Trajectory) -> Series | None:
     kinetic = _kinetic(trajectory)
     if kinetic is None:
         return None
-    return 2.0 * kinetic / (degrees_of_freedom(trajectory.n_atoms) * units.KELVIN)
+    n_free = degrees_of_freedom(trajectory.n_atoms, int(trajectory.fixed.sum()))
+    return 2.0 * kinetic / (n_free * units.KELVIN)
 
 
 def _kinetic(trajectory: Trajectory) -> Series | None:

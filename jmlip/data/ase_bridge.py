@@ -6,14 +6,17 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixCartesian
 from ase.stress import full_3x3_to_voigt_6_stress
+from jaxtyping import Bool
 
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import STATE, Structure
 from jmlip.data.labels import PER_ATOM_RESULTS, LabelOptions, LabelReader, RawFrame
 from jmlip.data.units import Units
 
-_LASTING = ("masses", "tags", "initial_magmoms", "initial_charges")
+_LASTING = ("masses", "tags", "initial_magmoms", "initial_charges", "move_mask")
+_OTHERS = "ase_constraints"  # in `info`, of those that no `move_mask` can tell
 
 
 def from_atoms(atoms: Atoms) -> Structure:
@@ -78,14 +81,36 @@ def require_free(structure: Structure, what: str) -> None:
     """Refuse a structure with fixed atoms where they would move.
 
     Raises:
-        ConfigError: some atom is fixed.
+        ConfigError: some atom is fixed, or there are other constraints.
     """
-    mask = structure.info.get("arrays", {}).get("move_mask")
-    if mask is not None and not np.all(mask):
+    require_whole_atoms_fixed(structure, what)
+    n_fixed = int(fixed_atoms(structure).sum())
+    if n_fixed:
         raise ConfigError(
-            f"{what} moves every atom, and the start structure fixes "
-            f"{int(np.sum(~np.all(np.reshape(mask, (structure.n_atoms, -1)), axis=1)))}; remove "
-            "its constraints (move_mask), or use ASE with jmlip.Calculator."
+            f"{what} moves every atom, and the start structure fixes {n_fixed}; remove its "
+            "constraints (move_mask), or use ASE with jmlip.Calculator."
+        )
+
+
+def fixed_atoms(structure: Structure) -> Bool[np.ndarray, " n"]:
+    """Which atoms a structure fixes: those whose `move_mask`, ASE's column for it, is false."""
+    return np.logical_not(np.any(_move_mask(structure), axis=1))
+
+
+def require_whole_atoms_fixed(structure: Structure, what: str) -> None:
+    """Refuse constraints other than those that fix an atom in all directions.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    mask, others = _move_mask(structure), structure.info.get(_OTHERS)
+    if (mask != mask[:, :1]).any():
+        others = "atoms fixed along some directions"
+    if others:
+        raise ConfigError(
+            f"{what} holds atoms as a whole or lets them free, and the start structure has "
+            f"constraints of another kind ({others}); remove them, or use ASE with "
+            "jmlip.Calculator."
         )
 
 
@@ -100,9 +125,9 @@ def lasting(structure: Structure) -> dict[str, Any]:
 def raw_frame(atoms: Atoms) -> RawFrame:
     """What an `ase.Atoms` holds, its calculator's results taken as they are."""
     arrays = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
-    if atoms.constraints:  # as ASE writes them to extended XYZ, for `require_free`
-        fixed = [c.get_indices() for c in atoms.constraints if hasattr(c, "get_indices")]
-        arrays["move_mask"] = ~np.isin(np.arange(len(atoms)), np.concatenate([*fixed, []]))
+    free, others = _constraints(atoms)
+    if not free.all():
+        arrays["move_mask"] = free[:, 0] if (free == free[:, :1]).all() else free
     return RawFrame(
         species=atoms.numbers,
         positions=atoms.positions,
@@ -110,5 +135,23 @@ def raw_frame(atoms: Atoms) -> RawFrame:
         pbc=atoms.pbc,
         results={} if atoms.calc is None else dict(getattr(atoms.calc, "results", {})),
         arrays=arrays,
-        info=dict(atoms.info),
+        info={**atoms.info, **({_OTHERS: others} if others else {})},
     )
+
+
+def _move_mask(structure: Structure) -> Bool[np.ndarray, "n directions"]:
+    mask = structure.info.get("arrays", {}).get("move_mask", np.ones(structure.n_atoms, bool))
+    return np.asarray(mask, bool).reshape(structure.n_atoms, -1)
+
+
+def _constraints(atoms: Atoms) -> tuple[Bool[np.ndarray, "n 3"], str]:
+    """Directions in which atoms may move, as ASE writes them, and names of other constraints."""
+    free, others = np.ones((len(atoms), 3), bool), []
+    for each in atoms.constraints:
+        if isinstance(each, FixAtoms):
+            free[each.index] = False
+        elif isinstance(each, FixCartesian):
+            free[each.index] &= ~each.mask
+        else:
+            others.append(type(each).__name__)
+    return free, ", ".join(others)

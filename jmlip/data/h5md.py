@@ -56,6 +56,8 @@ def _frame(trajectory: Trajectory, forces: FrameVectors, k: int) -> RawFrame:
         arrays["momenta"] = at(trajectory.velocities) * trajectory.mass[:, None]
     if not np.allclose(trajectory.mass, atomic_masses[trajectory.species]):
         arrays["masses"] = trajectory.mass
+    if trajectory.fixed.any():
+        arrays["move_mask"] = ~trajectory.fixed
     results = {"energy": observables.pop("potential_energy", None), "forces": at(forces)}
     return RawFrame(
         species=trajectory.species,
@@ -92,9 +94,11 @@ def _trajectory(path: Path, file: h5py.File) -> Trajectory:
     if pbc.any():
         cells = _numbers(file, f"{GROUP}/box/edges/value")
     names: Any = file.get("observables", {})
+    species = np.asarray(_item(file, f"{GROUP}/species")[:], np.int64)
+    mask: Any = file.get(f"{GROUP}/move_mask")
     return Trajectory(
         path=path,
-        species=np.asarray(_item(file, f"{GROUP}/species")[:], np.int64),
+        species=species,
         mass=_numbers(file, f"{GROUP}/mass"),
         pbc=pbc,
         cells=cells,
@@ -102,6 +106,7 @@ def _trajectory(path: Path, file: h5py.File) -> Trajectory:
         velocities=_vectors(file, "velocity") if f"{GROUP}/velocity" in file else None,
         time_fs=_numbers(file, f"{GROUP}/position/time"),
         observables={name: _numbers(file, f"observables/{name}/value") for name in names},
+        fixed=np.zeros(len(species), bool) if mask is None else ~np.asarray(mask[:], bool),
     )
 
 

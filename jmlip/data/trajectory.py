@@ -68,6 +68,7 @@ class Trajectory:
     velocities: FrameVectors | None  # angstrom / (internal time unit)
     time_fs: Float[np.ndarray, " frames"] | None
     observables: Mapping[str, Float[np.ndarray, " frames"]]
+    fixed: Bool[np.ndarray, " atoms"]  # those that were held
 
     @property
     def n_frames(self) -> int:

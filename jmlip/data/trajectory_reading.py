@@ -14,6 +14,7 @@ from ase.data import atomic_masses
 
 from jmlip.core.errors import DataError
 from jmlip.core.structure import Structure
+from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.data.h5md import open_h5md
 from jmlip.data.readers import iread
 from jmlip.data.trajectory import FrameVectors, Trajectory
@@ -64,6 +65,7 @@ def _gathered(path: Path, structures: Iterable[Structure]) -> Trajectory:
         velocities=vectors["velocities"],
         time_fs=arrays.get("time_fs"),
         observables={k: arrays[k] for k in ("potential_energy", *_OBSERVABLES) if k in arrays},
+        fixed=fixed_atoms(first),
     )
 
 

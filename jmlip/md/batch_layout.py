@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from jmlip.core.structure import Structure
+from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.graphs import systems
 from jmlip.graphs.device_neighbors import DeviceNeighbors
 from jmlip.graphs.systems import System
@@ -26,7 +27,7 @@ from jmlip.md.ensembles import make_integrator
 from jmlip.md.exchange import Ladder, Places, first_places
 from jmlip.md.forces import make_system_force_fn
 from jmlip.md.propagator import Level
-from jmlip.md.velocities import initial_momenta, masses
+from jmlip.md.velocities import inertia, initial_momenta
 from jmlip.potentials.potential import Potential
 
 
@@ -72,7 +73,7 @@ class Layout(NamedTuple):
         ]
         dtype, n = configs[0].dtype, self.given[0].species.shape[1]
         positions = _padded([each.positions for each in structures], n, 0.0, dtype)
-        mass = _padded([masses(each) for each in structures], n, 1.0, dtype)
+        mass = _padded([inertia(each) for each in structures], n, 1.0, dtype)
         cells = jnp.asarray(np.stack([each.cell for each in structures]), dtype)
         lists = allocate(positions, cells, self.given[0].n_atoms, pbc_of(structures))
         kT = self.ladder.kT[: len(structures)]
@@ -154,6 +155,7 @@ def _integrator_of(potentials, structures, config, skin, n_rows, *, whole) -> In
         for each in potentials
     ]
     padded = len({each.n_atoms for each in structures}) > 1
+    n_held = int(fixed_atoms(structures[0]).sum())  # of all, where the ensemble asks
 
     def integrator_of(system, kT):
         bound = [
@@ -164,7 +166,7 @@ def _integrator_of(potentials, structures, config, skin, n_rows, *, whole) -> In
         if len(bound) == 2:
             levels = Level(bound[0], n=config.n_inner or 1, whole=whole), Level(bound[1])
         n_atoms = system[0].n_atoms if padded else None
-        return make_integrator(config, levels, kT=kT, n_atoms=n_atoms)
+        return make_integrator(config, levels, kT=kT, n_atoms=n_atoms, n_held=n_held)
 
     return integrator_of
 

@@ -39,8 +39,8 @@ from jmlip.md.run import (
     explain,
     frames_per_chunk,
     require_not_passed,
-    require_startable,
 )
+from jmlip.md.start import require_startable
 from jmlip.md.state import NOT_FINITE, OVERFLOW, with_neighbors
 from jmlip.md.trajectory import Frames, open_trajectory
 from jmlip.potentials.potential import Potential
@@ -103,7 +103,7 @@ class BatchRun:
 
         Raises:
             DivergenceError: the potential gives no finite forces for a start structure.
-            ConfigError: atoms are fixed, or so far from the origin that they lose digits.
+            ConfigError: no atom can move, or some lie so far from the origin that they lose digits.
             PotentialError: atoms lie on top of each other.
         """
         for structure, config in zip(self.structures, self.configs, strict=True):

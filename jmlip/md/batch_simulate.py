@@ -12,6 +12,7 @@ from rich.console import Console
 from jmlip.core import units
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
+from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.md.approach import Approach
 from jmlip.md.batch_run import BatchRun, trajectory_paths
 from jmlip.md.config import MDConfig
@@ -205,6 +206,12 @@ def _require_alike(structures: Sequence[Structure], configs: Sequence[MDConfig])
             f"in ensemble {first.ensemble!r} all systems of a batch must have as many atoms, found "
             f"{min(sizes)} to {max(sizes)}; choose langevin or csvr, or run each size apart."
         )
+    held = {int(fixed_atoms(structure).sum()) for structure in structures}
+    if len(held) > 1 and first.ensemble == "nose-hoover":
+        raise ConfigError(
+            "in ensemble 'nose-hoover' all systems of a batch must fix as many atoms, found "
+            f"{min(held)} to {max(held)}; choose langevin or csvr, or run them apart."
+        )
     for structure in structures:
         if structure.pbc.tolist() != structures[0].pbc.tolist():
             raise ConfigError(
@@ -221,8 +228,10 @@ def _links(structures: Sequence[Structure], configs: Sequence[MDConfig]) -> list
             return False
         one, two = structures[k], structures[k + 1]
         same = np.array_equal(one.species, two.species) and np.array_equal(one.cell, two.cell)
+        held = [np.where(fixed_atoms(each)[:, None], each.positions, np.inf) for each in (one, two)]
         return bool(
             same
+            and np.array_equal(held[0], held[1])
             and one.state == two.state
             and (configs[k].temperature_K or 0.0) < (configs[k + 1].temperature_K or 0.0)
         )

@@ -125,7 +125,11 @@ def make_batch_advance(
 
     def step(systems, state):
         kT = _mine(ladder.kT[state.places.rung], len(systems[0].n_atoms))
-        after, status = jax.vmap(one_step)(systems, kT, state.md)
+        # the same step of all, so that what is due only now and then is done only then
+        shared = state.md._replace(step=state.md.step[0])
+        each: Any = MDState._make([0] * len(MDState._fields))._replace(step=None)
+        after, status = jax.vmap(one_step, (0, 0, each), (each, 0))(systems, kT, shared)
+        after = after._replace(step=jnp.full_like(state.md.step, after.step))
         good = jax.lax.psum(jnp.any(status != 0).astype(jnp.int32), AXIS) == 0
         choose = jax.vmap(taken_if, (None, 0, 0))
         kept = choose(good, after, state.md)._replace(status=status)

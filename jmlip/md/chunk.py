@@ -18,7 +18,9 @@ from jmlip.core.types import AtomVectors
 from jmlip.graphs.device_neighbors import Cell
 from jmlip.md.integrators import Integrator
 from jmlip.md.state import (
+    COLLAPSED,
     EXPLODED,
+    LEAST_VOLUME,
     MAX_DISPLACEMENT,
     MAX_TEMPERATURE_K,
     NOT_FINITE,
@@ -29,6 +31,7 @@ from jmlip.md.state import (
     n_free,
     with_neighbors,
 )
+from jmlip.md.strain import volume
 
 
 class Record(NamedTuple):
@@ -126,10 +129,17 @@ def failures(before: MDState, after: MDState, n_atoms: Count | None = None) -> U
     numbers = (new.position, new.momentum, new.force, after.energy)
     finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
     moved = jnp.abs(new.position - old.position).max() > MAX_DISPLACEMENT
-    most = 0.5 * n_free(new.position, n_atoms) * MAX_TEMPERATURE_K * units.KELVIN
+    most = 0.5 * n_free(new.mass, n_atoms) * MAX_TEMPERATURE_K * units.KELVIN
     hot = kinetic_energy(new) > most
     overflow = jnp.any(jnp.stack([neighbors.status != 0 for neighbors in after.neighbors]))
-    bits = ((overflow, OVERFLOW), (~finite, NOT_FINITE), (finite & (moved | hot), EXPLODED))
+    size, n = volume(after.cell), len(new.position) if n_atoms is None else n_atoms
+    collapsed = (size < volume(before.cell)) & (size < n * LEAST_VOLUME)
+    bits = (
+        (overflow, OVERFLOW),
+        (~finite, NOT_FINITE),
+        (finite & (moved | hot), EXPLODED),
+        (collapsed, COLLAPSED),
+    )
     return sum((_bit(flag, value) for flag, value in bits), start=jnp.uint8(0))
 
 

@@ -16,6 +16,7 @@ def make_integrator(
     *,
     kT: Control | None = None,
     n_atoms: Count | None = None,
+    n_held: int = 0,
 ) -> Integrator:
     """The integrator of a configuration.
 
@@ -25,6 +26,7 @@ def make_integrator(
         kT: eV; that of the configuration, ramped where it says so, if None.
         n_atoms: how many atoms, the first, are there; all if None. Langevin and CSVR can leave
             some out, and NVE does so by itself.
+        n_held: how many atoms are held.
     """
     dt, tau = config.dt, config.tau
     kT = _temperature(config) if kT is None else kT
@@ -35,7 +37,9 @@ def make_integrator(
         case "langevin":
             return make_langevin(levels, dt=dt, kT=kT, friction=config.friction, n_atoms=n_atoms)
         case "nose-hoover":
-            return make_nose_hoover(levels, dt=dt, kT=_constant(kT), tau=tau, chain_length=length)
+            return make_nose_hoover(
+                levels, dt=dt, kT=_constant(kT), tau=tau, chain_length=length, n_held=n_held
+            )
         case "csvr":
             return make_csvr(levels, dt=dt, kT=kT, tau=tau, n_atoms=n_atoms)
         case "npt":

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from jmlip.analysis.thermodynamics import degrees_of_freedom
 from jmlip.core.structure import Structure
 from jmlip.core.units import GPA
+from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.md.chunk import Record
 from jmlip.md.config import MDConfig
 from jmlip.md.state import MDState, pressure, temperature_K
@@ -31,6 +33,7 @@ def make_frames(
     interaction, kinetic, bath, virial = (array.astype(np.float64) for array in sums)
     potential = interaction + reference_energy
     has_volume = structure.is_periodic
+    n_free = degrees_of_freedom(structure.n_atoms, int(fixed_atoms(structure).sum()))
     volume = np.abs(np.linalg.det(cell.astype(np.float64)))
     return Frames(
         step=steps,
@@ -42,7 +45,7 @@ def make_frames(
         potential_energy=potential,
         kinetic_energy=kinetic,
         conserved_energy=potential + kinetic + bath,
-        temperature_K=temperature_K(kinetic, structure.n_atoms),
+        temperature_K=temperature_K(kinetic, n_free),
         pressure_GPa=pressure(kinetic, virial, volume) / GPA if has_volume else None,
     )
 

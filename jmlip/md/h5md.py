@@ -16,6 +16,7 @@ from jmlip.core import units
 from jmlip.core.checkpoint import whole_file
 from jmlip.core.errors import JmlipError
 from jmlip.core.structure import Structure
+from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.md.journal import roll_back, transaction
 from jmlip.md.trajectory import OBSERVABLES, Frames
 from jmlip.md.velocities import masses
@@ -152,6 +153,8 @@ def _write_header(file: h5py.File, structure: Structure) -> None:
     particles["species"] = structure.species
     particles["mass"] = masses(structure)[:, 0]
     particles["mass"].attrs["unit"] = "u"
+    if fixed_atoms(structure).any():
+        particles["move_mask"] = ~fixed_atoms(structure)
 
 
 def _grows(item: Any) -> bool:

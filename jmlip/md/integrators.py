@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jmlip.analysis.thermodynamics import degrees_of_freedom
 from jmlip.core.types import AtomVectors, Key
@@ -41,17 +41,17 @@ from jmlip.md.propagator import (
     simulate,
 )
 from jmlip.md.schedule import Control, at
-from jmlip.md.state import Count, MDState, kinetic_energy, make_state, n_free
+from jmlip.md.state import Count, Mass, MDState, are_free, kinetic_energy, make_state, n_free
 from jmlip.md.velocities import remove_center_of_mass_motion
-
-Mass = Float[Array, "atoms 1"]
 
 
 class Integrator(NamedTuple):
     """An ensemble: how to start, how to go on, and the energy held by the bath.
 
     `init(positions, momenta, mass, cell, neighbors, key)`: angstrom, internal units, u, angstrom,
-    for each level of forces a list for these positions, the thermostat's random numbers.
+    for each level of forces a list for these positions, the thermostat's random numbers. Atoms of
+    infinite mass are held, except at constant pressure, where the cell takes them along; their
+    momenta must be 0.
     """
 
     init: Callable[[AtomVectors, AtomVectors, Mass, Cell, Sequence[Any], Key], MDState]
@@ -86,7 +86,8 @@ def make_langevin(
     """Langevin dynamics by the BAOAB splitting, the center of mass held at rest.
 
     The noise is projected onto zero total momentum; friction and noise then leave the canonical
-    distribution of the 3 N - 3 remaining degrees of freedom invariant.
+    distribution of the 3 N - 3 remaining degrees of freedom invariant. (Beside atoms that are held
+    nothing is projected.)
 
     Args:
         forces: one force function, or levels.
@@ -123,16 +124,31 @@ def make_langevin(
 
 
 def make_nose_hoover(
-    forces: Forces, *, dt: Scalar, kT: Scalar, tau: Scalar, chain_length: int = 3
+    forces: Forces,
+    *,
+    dt: Scalar,
+    kT: Scalar,
+    tau: Scalar,
+    chain_length: int = 3,
+    n_held: int = 0,
 ) -> Integrator:
-    """A Nose-Hoover chain on the 3 N - 3 degrees of freedom."""
+    """A Nose-Hoover chain on the 3 N - 3 degrees of freedom.
+
+    Args:
+        forces: one force function, or levels.
+        dt: time step, of the first level.
+        kT: eV.
+        tau: period of the thermostats.
+        chain_length: their number.
+        n_held: how many atoms have infinite mass, which the chain must know before it sees masses.
+    """
     levels = levels_of(forces)
     chain = make_chain(dt=dt, kT=kT, tau=tau, length=chain_length)
 
     def init(positions, momenta, mass, cell, neighbors, key):
         del key
         dynamics = simulate.NVTNoseHooverState(positions, momenta, positions, mass, None)
-        bath = chain.init(degrees_of_freedom(len(positions)), kinetic_energy(dynamics))
+        bath = chain.init(degrees_of_freedom(len(positions), n_held), kinetic_energy(dynamics))
         dynamics = dynamics.set(chain=bath)
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
@@ -166,7 +182,7 @@ def make_csvr(
         return make_state(dynamics, cell, evaluate_all(levels, positions, cell, neighbors))
 
     def rescale(dynamics, kT):
-        free = n_free(dynamics.position, n_atoms)
+        free = n_free(dynamics.mass, n_atoms)
         key, draw = jax.random.split(dynamics.rng)
         kinetic = kinetic_energy(dynamics)
         factor = _rescaling(kinetic, free, kT, decay=jnp.exp(-dt / tau), key=draw)
@@ -198,9 +214,11 @@ def _apply(operator: Callable, state: MDState, *arguments: Any) -> MDState:
 def _centered_stochastic_step(
     dynamics: Any, dt: Scalar, kT: Scalar, friction: Scalar, n_atoms: Count | None
 ) -> Any:
-    dynamics = simulate.stochastic_step(dynamics, dt, kT, friction)
-    momentum = remove_center_of_mass_motion(dynamics.momentum, dynamics.mass, n_atoms)
-    return dynamics.set(momentum=momentum)
+    mass = dynamics.mass
+    finite = dynamics.set(mass=jnp.where(are_free(mass), mass, 1.0))
+    dynamics = simulate.stochastic_step(finite, dt, kT, friction)
+    momentum = remove_center_of_mass_motion(dynamics.momentum, mass, n_atoms)
+    return dynamics.set(momentum=momentum, mass=mass)
 
 
 def _heated(after: MDState, before: MDState) -> MDState:

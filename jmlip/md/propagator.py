@@ -30,7 +30,7 @@ from jaxtyping import Array, Float
 from jmlip.core.errors import ConfigError
 from jmlip.core.types import AtomVectors
 from jmlip.graphs.device_neighbors import Cell
-from jmlip.md.state import Evaluation, ForceFn, MDState
+from jmlip.md.state import Evaluation, ForceFn, MDState, are_free
 
 simulate: Any = jax_md_simulate  # type checkers do not see through its dataclasses
 Scalar = float | Float[Array, ""]
@@ -134,7 +134,8 @@ def _meeting(state: MDState, levels: Sequence[Level], k: int) -> AtomVectors:
 
 
 def kick(state: MDState, force: AtomVectors, dt: Scalar) -> MDState:
-    """Momenta p + dt f."""
+    """Momenta p + dt f of the free atoms."""
+    force = jnp.where(are_free(state.dynamics.mass), force, 0.0)
     dynamics = simulate.momentum_step(state.dynamics.set(force=force), dt)
     return state._replace(dynamics=dynamics)
 

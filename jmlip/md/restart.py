@@ -19,7 +19,7 @@ from jmlip.core.config import config_hash, to_dict
 from jmlip.core.errors import ConfigError, JmlipError
 from jmlip.core.structure import Structure
 from jmlip.md.config import MDConfig
-from jmlip.md.velocities import masses
+from jmlip.md.velocities import inertia
 from jmlip.potentials.potential import Potential
 
 FORMAT = 2
@@ -141,7 +141,7 @@ def _is_key(leaf: Any) -> bool:
 def _arrays(structure: Structure) -> list:
     brought = [] if structure.velocities is None else [structure.velocities]
     kept = [structure.species, structure.positions, structure.cell, structure.pbc]
-    return [*kept, masses(structure), *brought]
+    return [*kept, inertia(structure), *brought]
 
 
 def _hash_of_potential(potential: Potential) -> str:

@@ -12,8 +12,7 @@ from jmlip.analysis.lines import RunningLine
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors
-from jmlip.data.ase_bridge import require_free
-from jmlip.graphs.batching import make_frame
+from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.graphs.device_neighbors import Cell, DeviceNeighbors
 from jmlip.md import forces
 from jmlip.md.approach import Approach, closest_approach
@@ -24,26 +23,24 @@ from jmlip.md.frames import make_frames
 from jmlip.md.propagator import Level
 from jmlip.md.rescaling import STEPS_BETWEEN
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
+from jmlip.md.start import require_startable
 from jmlip.md.state import (
+    COLLAPSED,
     EXPLODED,
+    LEAST_VOLUME,
     MAX_DISPLACEMENT,
     MAX_TEMPERATURE_K,
     OVERFLOW,
     with_neighbors,
 )
 from jmlip.md.trajectory import open_trajectory
-from jmlip.md.velocities import initial_momenta, masses
+from jmlip.md.velocities import inertia, initial_momenta
 from jmlip.potentials.potential import Potential
-from jmlip.potentials.predict import require_apart
 
 FIRST_CHUNK = 10
 """Steps of the first chunk, from which the length of the next is estimated."""
 FRAMES_PER_CHUNK = 1000
 BYTES_PER_CHUNK = 1 << 26
-
-
-LEAST_RESOLUTION = 5.0e-5
-"""Angstrom; coarser positions give wrong forces without a sign of it."""
 
 
 class Run:
@@ -70,8 +67,9 @@ class Run:
         self._potentials = forces.by_level(potential, inner, config.n_inner)
         self._whole = inner is not None
         first, later = (self._levels(skin) for skin in (None, config.skin))
-        self._init = make_integrator(config, first).init
-        self.integrator = make_integrator(config, later)
+        n_held = int(fixed_atoms(structure).sum())
+        self._init = make_integrator(config, first, n_held=n_held).init
+        self.integrator = make_integrator(config, later, n_held=n_held)
         self.reference_energy = forces.reference_energy(potential, structure)
         self.energy_line = RunningLine()  # conserved energy against time in ps
         self.temperature_line = RunningLine()
@@ -102,7 +100,7 @@ class Run:
 
         Raises:
             DivergenceError: the potential gives no finite forces for the start structure.
-            ConfigError: atoms are fixed, or so far from the origin that they lose digits.
+            ConfigError: no atom can move, or some lie so far from the origin that they lose digits.
             PotentialError: atoms lie on top of each other.
         """
         require_startable(self.potential, self.structure, self.config)
@@ -165,7 +163,7 @@ class Run:
     def _start(self) -> tuple:
         velocity_key, thermostat_key = jax.random.split(jax.random.key(self.config.seed))
         momenta = initial_momenta(self.structure, self.config, key=velocity_key)
-        mass = jnp.asarray(masses(self.structure), self.config.dtype)
+        mass = jnp.asarray(inertia(self.structure), self.config.dtype)
         positions = jnp.asarray(self.structure.positions, self.config.dtype)
         cell = jnp.asarray(self.structure.cell, self.config.dtype)
         neighbors = tuple(self._allocate(p, positions, cell) for p in self._potentials)
@@ -259,6 +257,13 @@ class Run:
 
 def explain(status: int, where: str, out: str) -> str:
     """The message of a step that could not be made."""
+    if status & COLLAPSED:
+        return (
+            f"a cell must keep {LEAST_VOLUME} angstrom^3 for each atom, and {where} it shrank "
+            f"below; {out} ends with the last good frame: relax the cell of the start structure "
+            "(jmlip relax --cell), lower pressure_GPa, raise tau_barostat_fs, or train the "
+            "potential on denser structures."
+        )
     found = (
         f"an atom moved more than {MAX_DISPLACEMENT} angstrom in one step or the temperature "
         f"passed {MAX_TEMPERATURE_K:.0f} K"
@@ -285,36 +290,3 @@ def frames_per_chunk(n_atoms: int, dtype: str) -> int:
     """Most frames that are kept on the device before they are written."""
     frame_bytes = 9 * n_atoms * np.dtype(dtype).itemsize
     return max(1, min(FRAMES_PER_CHUNK, BYTES_PER_CHUNK // frame_bytes))
-
-
-def require_startable(potential: Potential, structure: Structure, config: MDConfig) -> None:
-    """Refuse a start structure from which no dynamics could be right."""
-    require_free(structure, "dynamics")
-    _require_resolved(structure, config.dtype)
-    _require_volume(structure, config)
-    frame = make_frame(
-        structure,
-        species=potential.species,
-        cutoff=potential.cutoff,
-        reference_energies=potential.reference_energies,
-        states=potential.states,
-    )
-    require_apart(frame, "the start structure")
-
-
-def _require_volume(structure: Structure, config: MDConfig) -> None:
-    if config.cell_moves and not structure.is_periodic:
-        raise ConfigError(
-            f"ensemble {config.ensemble!r} needs a structure periodic in all directions, found pbc "
-            f"{structure.pbc.tolist()}; set its cell, or choose an ensemble at fixed cell."
-        )
-
-
-def _require_resolved(structure: Structure, dtype: str) -> None:
-    """Refuse positions that the precision of the run cannot tell apart well enough."""
-    farthest = float(np.abs(structure.positions).max())
-    if farthest * np.finfo(dtype).eps > LEAST_RESOLUTION:
-        raise ConfigError(
-            f"in {dtype}, positions must lie within {LEAST_RESOLUTION / np.finfo(dtype).eps:.0f} "
-            f"angstrom of the origin, found {farthest:.4g}; move the structure, or choose float64."
-        )

@@ -20,6 +20,7 @@ from jmlip.core.errors import ConfigError, JmlipError
 from jmlip.core.interrupts import deferred_interrupts
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
+from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.md.approach import Approach
 from jmlip.md.config import MDConfig
 from jmlip.md.frames import structure_of
@@ -62,7 +63,7 @@ class MDResult(NamedTuple):
         return 1.0e-6 * self.n_steps * self.timestep_fs / days if days else float("nan")
 
     def summary(self) -> str:
-        """The figures in two lines, and others where the cell moved or atoms came too close."""
+        """The figures in two lines, and more of atoms held, moves of the cell, and closeness."""
         temperature = f"mean temperature {self.mean_temperature_K:.1f} K over all frames"
         lines = ["0 steps made"]
         if self.n_steps:
@@ -76,6 +77,9 @@ class MDResult(NamedTuple):
             lines.append(f"{temperature}, drift of the conserved energy {drift}")
         else:
             lines.append(f"{temperature}; one frame tells no drift")
+        n_fixed = int(fixed_atoms(self.structure).sum())
+        if n_fixed:
+            lines.append(f"{n_fixed} of {self.structure.n_atoms} atoms held where they are")
         if self.moves_taken is not None:
             lines.append(_moves(self.moves_taken))
         return "\n".join([*lines, *([str(self.closest)] if self.closest else [])])

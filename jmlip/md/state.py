@@ -3,6 +3,10 @@
 `dynamics` is a state of jax-md (position, momentum, force, mass and the thermostat's own
 variables), so that jax-md's operators advance it; around it stands what one evaluation of the
 potential gave. Positions are never wrapped into the cell.
+
+An atom of infinite mass is held: whatever the force on it, it has no momentum and stays where it
+is, to the bit. Beside it nothing sets the center of mass at rest, and only free atoms count as
+degrees of freedom.
 """
 
 import functools
@@ -12,9 +16,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from jmlip.analysis.thermodynamics import degrees_of_freedom
 from jmlip.core import units
 from jmlip.core.types import AtomVectors
 from jmlip.graphs.device_neighbors import Cell
@@ -27,12 +30,17 @@ EXPLODED = 4
 """Status bit: too hot, or an atom moved too far in one step, for the integrator to be right."""
 OUT_OF_RANGE = 8
 """Status bit: on its grid of whole numbers a trajectory left the range, or a number is NaN."""
+COLLAPSED = 16
+"""Status bit: the cell has shrunk so far that the potential no longer keeps the atoms apart."""
 
 MAX_TEMPERATURE_K = 1.0e5
 MAX_DISPLACEMENT = 0.5
 """Largest distance an atom may go in one step, angstrom."""
+LEAST_VOLUME = 0.5
+"""Angstrom^3 for each atom, to which a cell may shrink: hydrogen needs more below some TPa."""
 
-
+Mass = Float[Array, "atoms 1"]
+"""Of each atom, u; infinite where it is held."""
 Count = Int[Array, ""]
 """How many atoms of an array are there: the first ones. Those after are padding, at rest."""
 
@@ -99,11 +107,21 @@ def with_neighbors(state: MDState, neighbors: Sequence[Any]) -> MDState:
     return state._replace(levels=tuple(level._replace(neighbors=new) for level, new in pairs))
 
 
-def n_free(positions: AtomVectors, n_atoms: Count | None) -> Any:
-    """Degrees of freedom of the first `n_atoms` atoms, of all if None."""
-    if n_atoms is None:
-        return degrees_of_freedom(len(positions))
-    return jnp.where(n_atoms > 1, 3 * n_atoms - 3, 3)
+def are_free(mass: Mass, n_atoms: Count | None = None) -> Bool[Array, "atoms 1"]:
+    """Which atoms can move: those of finite mass, of the first `n_atoms` or of all."""
+    free = jnp.isfinite(mass)
+    return free if n_atoms is None else free & (jnp.arange(len(mass)) < n_atoms)[:, None]
+
+
+def n_free(mass: Mass, n_atoms: Count | None = None) -> Int[Array, ""]:
+    """Degrees of freedom of the first `n_atoms` atoms, of all if None.
+
+    3 for each free atom, less 3 of the center of mass where there is more than one and none is
+    held.
+    """
+    n = jnp.sum(are_free(mass, n_atoms))
+    centered = jnp.isfinite(mass).all() & (n > 1)
+    return 3 * n - jnp.where(centered, 3, 0)
 
 
 def kinetic_energy(dynamics: Any) -> Float[Array, ""]:
@@ -112,9 +130,9 @@ def kinetic_energy(dynamics: Any) -> Float[Array, ""]:
     return 0.5 * (dynamics.momentum**2 / dynamics.mass).sum()
 
 
-def temperature_K(kinetic: Any, n_atoms: int) -> Any:
+def temperature_K(kinetic: Any, n_free: int) -> Any:
     """Temperature of a kinetic energy in eV: 2 K / (degrees of freedom * k)."""
-    return 2.0 * kinetic / (degrees_of_freedom(n_atoms) * units.KELVIN)
+    return 2.0 * kinetic / (n_free * units.KELVIN)
 
 
 def pressure(kinetic: Any, virial: Any, volume: Any) -> Any:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, UInt8
 from jmlip.core.types import AtomVectors, PyTree
 from jmlip.md.integrators import make_nve
 from jmlip.md.propagator import Level, renewed, simulate
-from jmlip.md.state import OUT_OF_RANGE, OVERFLOW, Evaluation, MDState
+from jmlip.md.state import OUT_OF_RANGE, OVERFLOW, Evaluation, MDState, are_free
 
 _QUANTUM = {"float64": 2.0**-42, "float32": 2.0**-21}
 _LIMIT = {"float64": 2**52, "float32": 2**30}  # the sum of two is exact and cannot wrap around
@@ -89,7 +89,8 @@ class WholeSteps(NamedTuple):
         return self._kick(self._renewed(start, grid, k), k, 0.5 * dt)
 
     def _kick(self, grid, k, dt):
-        momentum, status = _add(grid.momentum, dt * grid.levels[k].forces, grid.status)
+        force = jnp.where(are_free(self.mass), grid.levels[k].forces, 0.0)
+        momentum, status = _add(grid.momentum, dt * force, grid.status)
         return grid._replace(momentum=momentum, status=status)
 
     def _drift(self, start, grid, dt):

@@ -174,8 +174,9 @@ def _regular_file(directory: Path, name: str) -> Path:
     try:
         status = path.lstat()
     except OSError as cause:
-        inside = directory / "potential"
-        hint = f" Did you mean {inside}?" if inside.is_dir() else ""
+        inside = [directory / each for each in ("potential", "ensemble")]
+        found = [str(each) for each in inside if each.is_dir()]
+        hint = f" Did you mean {' or '.join(found)}?" if found else ""
         raise PotentialError(
             f"{directory} is not a whole potential: {name} is missing.{hint}"
         ) from cause

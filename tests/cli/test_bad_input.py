@@ -10,6 +10,9 @@ from typing import NamedTuple
 import jax
 import pytest
 
+from jmlip.factory import load_potential
+from jmlip.potentials.ensembles import write_ensemble
+
 GOOD = "2\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-26.0\nH 0 0 0 0 0 0\nH 0 0 0.8 0 0 0\n"
 OXYGEN = GOOD.replace("H 0 0 0.8", "O 0 0 0.8")
 OVERLAPPING = GOOD.replace("0 0 0.8", "0 0 0.0")
@@ -201,6 +204,32 @@ def test_bad_input(name, jmlip, folder, potential, tmp_path):
         result = jmlip(*case.words.format(t=tmp_path, **places).split())
     require_one_sentence(result, case.code, case.message)
     assert (snapshot(tmp_path), snapshot(folder)) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        NVE.replace("{p}", "{e}"),
+        NVE + " --inner {e} --n-inner 2",
+        "evaluate {e} {d}",
+        "relax {e} {d} --out {t}/o.xyz",
+        "info {e}",
+        "train {c} --run {t}/new --set model={{potential='{e}'}}",
+    ],
+)
+def test_an_ensemble_where_one_potential_is_needed(words, jmlip, folder, potential, tmp_path):
+    ensemble = tmp_path / "run" / "ensemble"
+    write_ensemble([load_potential(potential)] * 2, ensemble)
+    places = {"p": potential, "d": folder / "hydrogen.xyz", "c": folder / "config.toml"}
+    result = jmlip(*words.format(e=ensemble, t=tmp_path, **places).split())
+    assert result.code != 0
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert "is an ensemble of 2" in result.err
+    assert all(f"{ensemble}/potential_{k}" in result.err for k in (0, 1))
+    above = jmlip(*words.format(e=ensemble.parent, t=tmp_path, **places).split())
+    if "train" not in words:
+        assert f"Did you mean {ensemble}?" in above.err
 
 
 def require_one_sentence(result, code, message):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator
+from ase.constraints import FixAtoms
 from ase.md.verlet import VelocityVerlet
 from jax_md import simulate
 from scipy import stats
@@ -28,6 +29,7 @@ DT = 0.05  # internal units, about 0.5 fs; the fastest period is about 2
 N_ATOMS = len(SPECIES)
 N_FREE = 3 * N_ATOMS - 3
 MASSES = masses(Structure(species=SPECIES, positions=np.zeros((N_ATOMS, 3))))
+HELD = (1, 3)  # atoms, where some are
 
 
 class NoNeighbors(NamedTuple):
@@ -103,9 +105,17 @@ ALL = {
 }
 
 
-def start(integrator, *, seed=0, scale=0.1):
+def holding(name, dt, held):
+    """The integrator of this name; a chain is told how many atoms are held."""
+    if not (held and "nose-hoover" in name):
+        return ALL[name](dt)
+    make = functools.partial(NOSE_HOOVER, n_held=len(held))
+    return respa(make, dt=dt) if name.startswith("respa") else make(force_fn, dt=dt)
+
+
+def start(integrator, *, seed=0, scale=0.1, held=()):
     keys = jax.random.split(jax.random.key(seed), 3)
-    mass = jnp.asarray(MASSES)
+    mass = jnp.asarray(MASSES).at[jnp.array(held, int)].set(jnp.inf)
     positions = scale * jax.random.normal(keys[0], (N_ATOMS, 3), mass.dtype)
     momenta = maxwell_boltzmann(mass, kT=KT, key=keys[1])
     return integrator.init(positions, momenta, mass, jnp.zeros((3, 3)), NO_NEIGHBORS, keys[2])
@@ -123,8 +133,9 @@ def trajectory(integrator, state, n_steps, observe):
     return jax.jit(lambda state: jax.lax.scan(body, state, length=n_steps))(state)
 
 
+@pytest.mark.parametrize("held", [(), HELD])
 @pytest.mark.parametrize("name", ALL)
-def test_error_of_the_conserved_energy_is_of_second_order(name, x64):
+def test_error_of_the_conserved_energy_is_of_second_order(name, held, x64):
     """The slope of its fluctuation against the time step, over the same time, is 2.
 
     It is 1 where noise comes between two kicks of the slow force: the heat is booked as if the
@@ -134,7 +145,7 @@ def test_error_of_the_conserved_energy_is_of_second_order(name, x64):
 
     @jax.jit
     def variance(seed, dt, n_steps):
-        integrator = ALL[name](dt)
+        integrator = holding(name, dt, held)
 
         def body(_, carry):
             state, first, second = carry
@@ -142,7 +153,7 @@ def test_error_of_the_conserved_energy_is_of_second_order(name, x64):
             error = conserved(integrator, state) - origin
             return state, first + error, second + error**2
 
-        state = start(integrator, seed=seed)
+        state = start(integrator, seed=seed, held=held)
         origin = conserved(integrator, state)
         carry = (state, jnp.zeros(()), jnp.zeros(()))
         _, first, second = jax.lax.fori_loop(0, n_steps, body, carry)
@@ -179,11 +190,27 @@ class NumpyForces(Calculator):
         self.results["forces"] = -((1.0 + squared)[..., None] * vector * k).sum(1)
 
 
-def test_verlet_equals_ase(x64):
+@pytest.mark.parametrize("name", ALL)
+def test_held_atoms_do_not_move_by_a_bit(name):
+    """Though forces act on them, and the others are hot."""
+    integrator = holding(name, DT, HELD)
+    state = start(integrator, held=HELD)
+    end, momenta = trajectory(integrator, state, 50, lambda s: s.dynamics.momentum)
+    before, after = state.dynamics.position, end.dynamics.position
+    rows, others = list(HELD), [0, 2, 4, 5]
+    np.testing.assert_array_equal(after[rows, :], before[rows, :])
+    assert not np.asarray(momenta)[:, rows].any()
+    assert (np.abs(after - before)[others, :] > 1e-3).any(axis=1).all()
+    assert (np.abs(end.dynamics.force)[rows, :] > 1e-3).any(axis=1).all()  # those of the potential
+
+
+@pytest.mark.parametrize("held", [(), HELD])
+def test_verlet_equals_ase(held, x64):
     """Independent program, independent forces; a time step rounded to float32 would show."""
     integrator = ALL["nve"](DT)
-    state = start(integrator)
-    atoms = ase.Atoms(numbers=SPECIES, positions=state.dynamics.position)
+    state = start(integrator, held=held)
+    constraint = FixAtoms(indices=held)
+    atoms = ase.Atoms(numbers=SPECIES, positions=state.dynamics.position, constraint=constraint)
     atoms.set_momenta(np.asarray(state.dynamics.momentum))
     atoms.calc = NumpyForces()
     VelocityVerlet(atoms, timestep=DT).run(100)
@@ -228,15 +255,35 @@ N_REPLICAS = 1000
 N_HEATING, N_EQUILIBRATION, N_SAMPLES = 150, 250, 250
 
 
-@pytest.fixture(scope="module", params=THERMOSTATS)
-def kinetic_samples(request):
-    """Kinetic energy of every atom in units of kT: replicas x times x atoms."""
+class Samples(NamedTuple):
+    kinetic: np.ndarray  # of every atom in units of kT: replicas x times x atoms
+    n_free: int
+    shares: np.ndarray  # of 3/2 kT that each atom should have
+
+
+def of_all() -> tuple[int, np.ndarray]:
+    """The share of the center of mass, which rests, is missing."""
+    return N_FREE, 1.0 - MASSES[:, 0] / MASSES.sum()
+
+
+def of_free() -> tuple[int, np.ndarray]:
+    free = ~np.isin(np.arange(N_ATOMS), HELD)
+    return 3 * int(free.sum()), free.astype(float)
+
+
+SAMPLED = [(name, ()) for name in THERMOSTATS]
+SAMPLED += [(name, HELD) for name in ("langevin", "nose-hoover", "csvr", "respa langevin")]
+
+
+@pytest.fixture(scope="module", params=SAMPLED, ids=str)
+def samples(request):
+    name, held = request.param
     hot = integrators.make_langevin(force_fn, dt=DT, kT=2.0 * KT, friction=1.0)
-    integrator = THERMOSTATS[request.param](DT)
+    integrator = holding(name, DT, held)
 
     def replica(seed):
         # a start twice too hot, with all phases random: a start at rest would swing in step
-        heated, _ = trajectory(hot, start(hot, seed=seed), N_HEATING, lambda s: None)
+        heated, _ = trajectory(hot, start(hot, seed=seed, held=held), N_HEATING, lambda s: None)
         before, key = heated.dynamics, jax.random.key(seed + N_REPLICAS)
         state = integrator.init(
             before.position, before.momentum, before.mass, heated.cell, heated.neighbors, key
@@ -245,7 +292,8 @@ def kinetic_samples(request):
         observe = lambda s: 0.5 * (s.dynamics.momentum**2 / s.dynamics.mass).sum(-1) / KT
         return trajectory(integrator, state, N_SAMPLES, observe)[1]
 
-    return np.asarray(jax.jit(jax.vmap(replica))(jnp.arange(N_REPLICAS)), np.float64)
+    kinetic = np.asarray(jax.jit(jax.vmap(replica))(jnp.arange(N_REPLICAS)), np.float64)
+    return Samples(kinetic, *(of_free() if held else of_all()))
 
 
 def mean_and_error(values):
@@ -253,26 +301,29 @@ def mean_and_error(values):
     return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
-def test_temperature(kinetic_samples):
-    """3 N - 3 degrees of freedom hold kT / 2 each: 3 N would be 20 % more, 3 N - 6 as much less."""
-    mean, error = mean_and_error(kinetic_samples.sum(-1).mean(1) / (0.5 * N_FREE))
+def test_temperature(samples):
+    """Degrees of freedom hold kT / 2 each: three more or less of them would be 20 % or more."""
+    mean, error = mean_and_error(samples.kinetic.sum(-1).mean(1) / (0.5 * samples.n_free))
     assert 4.0 * error < 0.02
     # BAOAB and Verlet themselves shift the kinetic temperature by O(dt^2): (omega dt)^2 / 12
     assert abs(mean - 1.0) < 4.0 * error + 0.005
 
 
-def test_equipartition(kinetic_samples):
-    """Each atom holds 3/2 kT (1 - m / M): the share of the resting center of mass is missing."""
-    mass = MASSES[:, 0]
-    mean, error = mean_and_error(kinetic_samples.mean(1) / (1.5 * (1.0 - mass / mass.sum())))
-    assert (4.0 * error < 0.08).all()  # the share of the center of mass is 2 to 35 %
-    np.testing.assert_array_less(np.abs(mean - 1.0), 4.0 * error + 0.005)
+def test_equipartition(samples):
+    """Each atom holds 3/2 kT (1 - m / M), or 3/2 kT beside atoms that are held and have nothing."""
+    mean, error = mean_and_error(samples.kinetic.mean(1) / 1.5)
+    assert (4.0 * error <= 0.08 * samples.shares).all()  # the center of mass has 2 to 35 %
+    assert (np.abs(mean - samples.shares) <= 4.0 * error + 0.005 * samples.shares).all()
 
 
-def test_kinetic_energy_is_gamma_distributed(kinetic_samples):
-    """One sample per replica, so all are independent; a rescaled ensemble would be too narrow."""
-    final = kinetic_samples[:, -1].sum(-1)
-    assert stats.kstest(final, stats.gamma(0.5 * N_FREE).cdf).pvalue > 1e-3
+def test_kinetic_energy_is_gamma_distributed(samples):
+    """One sample per replica, so all are independent; a rescaled ensemble would be too narrow.
+
+    At times in turn: chains that begin at rest ring in step in all replicas.
+    """
+    n = np.arange(N_REPLICAS)
+    once = samples.kinetic[n, n % N_SAMPLES].sum(-1)
+    assert stats.kstest(once, stats.gamma(0.5 * samples.n_free).cdf).pvalue > 1e-3
 
 
 def test_rescaling_relaxes_as_published(x64):

@@ -8,11 +8,12 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixBondLengths, FixCartesian
 
-from jmlip.core.errors import DataError
+from jmlip.core.errors import ConfigError, DataError
 from jmlip.core.structure import Structure
 from jmlip.data import data_hash, from_atoms, read, to_atoms
+from jmlip.data.ase_bridge import fixed_atoms, require_whole_atoms_fixed
 
 
 def copper() -> Atoms:
@@ -50,6 +51,23 @@ def test_forces_are_not_zeroed_by_constraints(tmp_path):
     np.testing.assert_array_equal(from_atoms(atoms).forces, free)
     ase.io.write(tmp_path / "cu.traj", atoms)
     np.testing.assert_array_equal(read(tmp_path / "cu.traj")[0].forces, free)
+
+
+def test_constraints_stand_in_the_structure():
+    """Fixed atoms and directions as ASE writes them to extended XYZ, others by their names."""
+    atoms, free = copper(), np.ones((len(copper()), 3), bool)
+    atoms.set_constraint(FixAtoms([0]))
+    np.testing.assert_array_equal(fixed_atoms(from_atoms(atoms)), np.arange(len(atoms)) == 0)
+    atoms.set_constraint([FixAtoms([0]), FixCartesian(1, (True, False, False))])
+    structure = from_atoms(atoms)
+    free[0], free[1, 0] = False, False
+    np.testing.assert_array_equal(structure.info["arrays"]["move_mask"], free)
+    np.testing.assert_array_equal(fixed_atoms(structure), np.arange(len(atoms)) == 0)
+    with pytest.raises(ConfigError, match="along some directions"):
+        require_whole_atoms_fixed(structure, "dynamics")
+    atoms.set_constraint(FixBondLengths([[0, 1]]))
+    with pytest.raises(ConfigError, match="FixBondLengths"):
+        require_whole_atoms_fixed(from_atoms(atoms), "dynamics")
 
 
 def test_results_of_other_positions_are_left_out():

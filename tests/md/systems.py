@@ -1,6 +1,8 @@
 """Small systems of the Lennard-Jones subject, and what must be equal for two trajectories."""
 
+import dataclasses
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
@@ -17,6 +19,13 @@ CARBON_SIGMA = 1.4 * 1.1  # angstrom, as in tests/contracts/lennard_jones.py
 @functools.cache
 def lennard_jones() -> Potential:
     return SUBJECTS[0].make()
+
+
+def softer() -> Potential:
+    """Lennard-Jones with a third of the depth."""
+    potential = lennard_jones()
+    params = potential.params | {"epsilon": potential.params["epsilon"] / 3.0}
+    return dataclasses.replace(potential, params=params)
 
 
 def crystal(*, vacancy: bool = True) -> Structure:
@@ -52,6 +61,12 @@ def content(path: Path) -> bytes | dict[str, bytes]:
     with h5py.File(path) as file:
         file.visititems(keep)
     return arrays
+
+
+def fixed(structure: Structure, atoms: Iterable[int]) -> Structure:
+    """The structure with some atoms fixed, as extended XYZ tells it."""
+    free = ~np.isin(np.arange(structure.n_atoms), list(atoms))
+    return structure.replace(info={"arrays": {"move_mask": free}})
 
 
 def cluster() -> Structure:

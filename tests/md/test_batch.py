@@ -16,7 +16,15 @@ from jmlip.md.batch_simulate import replicate, simulate_batch
 from jmlip.md.config import MDConfig
 from jmlip.md.simulate import simulate
 from jmlip.md.xyz import XYZWriter
-from tests.md.systems import cluster, colliding_clusters, content, crystal, lennard_jones
+from tests.md.systems import (
+    cluster,
+    colliding_clusters,
+    content,
+    crystal,
+    fixed,
+    lennard_jones,
+    softer,
+)
 
 LANGEVIN = MDConfig(
     ensemble="langevin",
@@ -47,31 +55,60 @@ def batch(structures, configs, path, **options):
     return simulate_batch(lennard_jones(), structures, configs, path, progress=False, **options)
 
 
-def alone(structure, config, path):
-    return simulate(lennard_jones(), structure, config, path, progress=False)
+def assert_each_as_alone(result, structures, configs, folder, *, which, inner=None):
+    """Positions, velocities, cell and energies of some systems of a batch, from runs of each."""
+    for k in which:
+        path = folder / f"alone.{k}.xyz"
+        simulate(lennard_jones(), structures[k], configs[k], path, inner=inner, progress=False)
+        mine, ours = read(result.trajectories[k]), read(path)
+        assert [f.info["step"] for f in mine] == [f.info["step"] for f in ours]
+        for name in ("positions", "velocities", "cell"):
+            one, two = getattr(mine[-1], name), getattr(ours[-1], name)
+            np.testing.assert_allclose(one, two, atol=SAME, err_msg=name)
+        for name in ("conserved_energy", "temperature_K"):
+            assert mine[-1].info[name] == pytest.approx(ours[-1].info[name], rel=1e-9)
+        assert np.abs(mine[-1].positions - mine[0].positions).max() > 0.1
 
 
 @pytest.mark.parametrize("ensemble", ["langevin", "csvr", "nose-hoover"])
 def test_a_system_of_a_batch_goes_as_it_goes_alone(tmp_path, ensemble):
-    """Six and thirteen atoms side by side, at their own temperatures and seeds."""
+    """Six and thirteen atoms side by side, some held, at their own temperatures and seeds."""
     config = with_(LANGEVIN, ensemble=ensemble)
-    other = cluster() if ensemble == "nose-hoover" else small()
-    structures = [other, cluster(), cluster()]
+    structures = [small(), cluster(), fixed(cluster(), [0, 4, 7])]
+    if ensemble == "nose-hoover":
+        structures = [fixed(cluster(), [k, 4, 7]) for k in range(3)]
     configs = [with_(config, temperature_K=t, seed=s) for t, s in ((200, 5), (400, 2), (600, 9))]
     result = batch(structures, configs, tmp_path / "b.xyz")
     assert [path.name for path in result.trajectories] == ["b.0.xyz", "b.1.xyz", "b.2.xyz"]
-    for k in (0, 2):
-        alone(structures[k], configs[k], tmp_path / "alone.xyz")
-        mine, ours = read(result.trajectories[k]), read(tmp_path / "alone.xyz")
-        assert [f.info["step"] for f in mine] == [f.info["step"] for f in ours]
-        np.testing.assert_allclose(mine[-1].positions, ours[-1].positions, atol=SAME)
-        np.testing.assert_allclose(mine[-1].velocities, ours[-1].velocities, atol=SAME)
-        for name in ("conserved_energy", "temperature_K"):
-            assert mine[-1].info[name] == pytest.approx(ours[-1].info[name], rel=1e-9)
-        (tmp_path / "alone.xyz").unlink()
-        for file in (tmp_path / "alone.xyz.restart").iterdir():
-            file.unlink()
-        (tmp_path / "alone.xyz.restart").rmdir()
+    assert_each_as_alone(result, structures, configs, tmp_path, which=(0, 2))
+
+
+def test_a_system_of_a_batch_with_two_time_steps_goes_as_it_goes_alone(tmp_path):
+    """Six and thirteen atoms, some held, three small steps in each time step."""
+    structures = [small(), fixed(cluster(), [0, 4, 7])]
+    config = with_(LANGEVIN, timestep_fs=4.0, n_inner=3)
+    configs = [with_(config, temperature_K=t, seed=s) for t, s in ((200, 5), (600, 9))]
+    result = batch(structures, configs, tmp_path / "b.xyz", inner=softer())
+    assert_each_as_alone(result, structures, configs, tmp_path, which=(0, 1), inner=softer())
+
+
+@pytest.mark.parametrize("barostat", ["mtk", "rescaling"])
+def test_a_system_of_a_batch_at_constant_pressure_goes_as_it_goes_alone(tmp_path, barostat):
+    """Each in a cell of its own, of other shape and size."""
+    npt = {"pressure_GPa": 1.0, "tau_barostat_fs": 200.0, "cell_motion": "full"}
+    config = with_(LANGEVIN, ensemble="npt", barostat=barostat, **npt)
+    stretch = np.diag([1.02, 1.0, 1.01])
+    structures = [crystal(), crystal().replace(**_times(crystal(), stretch))]
+    configs = [with_(config, temperature_K=t, seed=s) for t, s in ((200, 5), (600, 9))]
+    result = batch(structures, configs, tmp_path / "b.xyz")
+    for k in (0, 1):
+        cell = read(result.trajectories[k])[-1].cell
+        assert np.abs(cell - structures[k].cell).max() > 1e-3
+    assert_each_as_alone(result, structures, configs, tmp_path, which=(0, 1))
+
+
+def _times(structure: Structure, strain: np.ndarray) -> dict[str, np.ndarray]:
+    return {"positions": structure.positions @ strain, "cell": structure.cell @ strain}
 
 
 THREE = [small(), cluster(), small()]
@@ -150,15 +187,20 @@ def test_a_full_disk_ends_the_run_and_a_restart_makes_it_whole(tmp_path, monkeyp
 
 def test_systems_that_do_not_go_together_are_refused(tmp_path):
     nve, out = with_(LANGEVIN, ensemble="nve"), tmp_path / "t.xyz"
+    hoover = with_(LANGEVIN, ensemble="nose-hoover")
+    ladder = [LANGEVIN, with_(LANGEVIN, temperature_K=310.0)]
     periodic = crystal()
     refused = [
         ("at least one structure", [], [], {}),
         ("and a configuration for each", THREE, [nve], {}),
         ("differ in temperature_K and seed only", THREE[:2], [nve, with_(nve, every=3)], {}),
         ("periodic along the same directions", [small(), periodic], [nve] * 2, {}),
-        ("must have as many atoms", THREE, [with_(LANGEVIN, ensemble="nose-hoover")] * 3, {}),
+        ("must have as many atoms", THREE, [hoover] * 3, {}),
         ("langevin and csvr", THREE, [nve] * 3, {"exchange_every": 5}),
         ("rising temperatures", THREE, [LANGEVIN] * 3, {"exchange_every": 5}),
+        ("rising temperatures", [cluster(), fixed(cluster(), [0])], ladder, {"exchange_every": 5}),
+        ("must fix as many", [cluster(), fixed(cluster(), [0])], [hoover] * 2, {}),
+        ("fixes all 6", [small(), fixed(small(), range(6))], [nve] * 2, {}),
         ("exchange_every must be at least 1", THREE, [LANGEVIN] * 3, {"exchange_every": 0}),
     ]
     for message, starts, configs, options in refused:

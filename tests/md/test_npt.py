@@ -10,7 +10,7 @@ from scipy import stats
 
 from jmlip.analysis.lines import log_log_slope
 from jmlip.core import units
-from jmlip.core.errors import ConfigError
+from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.data import read
 from jmlip.md.config import MDConfig
 from jmlip.md.forces import allocate_neighbors, make_force_fn
@@ -140,6 +140,23 @@ def test_frames_carry_their_cell(tmp_path, suffix):
 def test_impossible_configurations(changes, found):
     with pytest.raises(ConfigError, match=found):
         dataclasses.replace(NPT, **changes)
+
+
+def test_a_cell_that_collapses_ends_the_run_at_the_last_good_step(tmp_path):
+    """Dense already, with atoms that hardly repel each other, under a hopeless pressure."""
+    potential, path = lennard_jones(), tmp_path / "t.xyz"
+    weak = dataclasses.replace(potential, params=potential.params | {"epsilon": np.float32(5e-6)})
+    dense = crystal().replace(positions=0.58 * crystal().positions, cell=0.58 * crystal().cell)
+    config = dataclasses.replace(
+        NPT, pressure_GPa=2000.0, tau_barostat_fs=3000.0, cell_motion=None, n_steps=200, every=1
+    )
+    for restart in (False, True):
+        with pytest.raises(DivergenceError, match=r"must keep 0\.5 .*lower pressure_GPa") as caught:
+            simulate(weak, dense, config, path, restart=restart, progress=False)
+        volumes = [frame.volume / frame.n_atoms for frame in read(path)]
+        assert 0.5 < volumes[-1] < 0.52
+        assert (np.diff(volumes) < 0.0).all()
+        assert f"in step {len(volumes)} it shrank" in str(caught.value)
 
 
 def test_a_cluster_has_no_pressure(tmp_path):

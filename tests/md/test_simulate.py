@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from ase import units as ase_units
 from ase.calculators.lj import LennardJones
-from ase.constraints import FixAtoms
 from ase.md.verlet import VelocityVerlet
 
 from jmlip.core.errors import ConfigError, DivergenceError, PotentialError
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
-from jmlip.data import from_atoms, read, to_atoms
+from jmlip.data import read, to_atoms
 from jmlip.graphs import device_neighbors
 from jmlip.md.config import MDConfig
 from jmlip.md.run import Run
 from jmlip.md.simulate import simulate
-from tests.md.systems import cluster, colliding_clusters, content, crystal, lennard_jones
+from tests.md.systems import cluster, colliding_clusters, content, crystal, lennard_jones, softer
 
 NVE = MDConfig(ensemble="nve", timestep_fs=1.0, n_steps=100, every=10, temperature_K=300.0)
 
@@ -98,13 +97,6 @@ def test_a_run_with_an_inner_potential_in_two_parts(tmp_path, suffix):
     assert content(parts) == content(whole)
     with pytest.raises(ConfigError, match="must use the potential"):
         go(crystal(), config, parts, inner=lennard_jones(), restart=True)
-
-
-def softer():
-    """Lennard-Jones with a third of the depth."""
-    potential = lennard_jones()
-    params = potential.params | {"epsilon": potential.params["epsilon"] / 3.0}
-    return dataclasses.replace(potential, params=params)
 
 
 @pytest.mark.parametrize(
@@ -228,16 +220,6 @@ def test_an_explosion_is_reported_with_its_step(tmp_path, nans_allowed):
     assert checkpoint["state"] == f"state-{steps[-1]}.safetensors"
     with pytest.raises(DivergenceError, match=f"in step {steps[-1] + 1} an atom"):
         go(thrown, config, out, restart=True)
-
-
-def test_fixed_atoms_are_refused(tmp_path):
-    atoms = to_atoms(crystal())
-    atoms.set_constraint(FixAtoms([0, 3]))
-    ase.io.write(tmp_path / "start.extxyz", atoms)
-    for start in (from_atoms(atoms), read(tmp_path / "start.extxyz")[0]):
-        with pytest.raises(ConfigError, match="the start structure fixes 2"):
-            go(start, NVE, tmp_path / "t.xyz")
-    assert not (tmp_path / "t.xyz.restart").exists()
 
 
 def test_positions_that_lose_digits_are_refused(tmp_path):

@@ -1,0 +1,70 @@
+"""What a start structure must be, that dynamics from it can be right."""
+
+import numpy as np
+
+from jmlip.core.errors import ConfigError
+from jmlip.core.structure import Structure
+from jmlip.data.ase_bridge import fixed_atoms, require_whole_atoms_fixed
+from jmlip.graphs.batching import make_frame
+from jmlip.md.config import MDConfig
+from jmlip.potentials.potential import Potential
+from jmlip.potentials.predict import require_apart
+
+LEAST_RESOLUTION = 5.0e-5
+"""Angstrom; coarser positions give wrong forces without a sign of it."""
+
+
+def require_startable(potential: Potential, structure: Structure, config: MDConfig) -> None:
+    """Refuse a start structure from which no dynamics could be right.
+
+    Raises:
+        ConfigError: no atom can move, fixed ones would have to, some lie so far from the origin
+            that they lose digits, or there is no volume where there must be one.
+        PotentialError: atoms lie on top of each other, or an element is unknown.
+    """
+    _require_motion(structure, config)
+    _require_resolved(structure, config.dtype)
+    _require_volume(structure, config)
+    frame = make_frame(
+        structure,
+        species=potential.species,
+        cutoff=potential.cutoff,
+        reference_energies=potential.reference_energies,
+        states=potential.states,
+    )
+    require_apart(frame, "the start structure")
+
+
+def _require_motion(structure: Structure, config: MDConfig) -> None:
+    """Refuse fixed atoms where they would have to move, and where nothing else could."""
+    require_whole_atoms_fixed(structure, "dynamics")
+    fixed = fixed_atoms(structure)
+    if fixed.any() and config.cell_moves:
+        raise ConfigError(
+            f"in ensemble {config.ensemble!r} every atom moves with the cell, and the start "
+            f"structure fixes {int(fixed.sum())}; remove its constraints (move_mask), or choose an "
+            "ensemble at fixed cell."
+        )
+    if fixed.all():
+        raise ConfigError(
+            "dynamics needs an atom that can move, and the start structure fixes all "
+            f"{structure.n_atoms}; remove its constraints (move_mask)."
+        )
+
+
+def _require_volume(structure: Structure, config: MDConfig) -> None:
+    if config.cell_moves and not structure.is_periodic:
+        raise ConfigError(
+            f"ensemble {config.ensemble!r} needs a structure periodic in all directions, found pbc "
+            f"{structure.pbc.tolist()}; set its cell, or choose an ensemble at fixed cell."
+        )
+
+
+def _require_resolved(structure: Structure, dtype: str) -> None:
+    """Refuse positions that the precision of the run cannot tell apart well enough."""
+    farthest = float(np.abs(structure.positions).max())
+    if farthest * np.finfo(dtype).eps > LEAST_RESOLUTION:
+        raise ConfigError(
+            f"in {dtype}, positions must lie within {LEAST_RESOLUTION / np.finfo(dtype).eps:.0f} "
+            f"angstrom of the origin, found {farthest:.4g}; move the structure, or choose float64."
+        )
