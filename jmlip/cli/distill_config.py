@@ -57,9 +57,11 @@ class TeacherConfig:
                 "teacher must have either potentials, directories, or members, the number that is "
                 f"trained; found {'neither' if self.members is None else 'both'}."
             )
-        if self.potentials in ("", ()) or (
-            isinstance(self.potentials, tuple) and "" in self.potentials
-        ):
+        if self.potentials == ():
+            raise ConfigError(
+                "teacher.potentials must name at least one directory, found an empty list."
+            )
+        if self.potentials == "" or (isinstance(self.potentials, tuple) and "" in self.potentials):
             raise ConfigError("teacher.potentials must name directories, found an empty name.")
         resolved = [path.resolve() for path in self.paths]
         if twice := [p for i, p in enumerate(self.paths) if resolved[i] in resolved[:i]]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +19,11 @@ from jmlip.cli.description import describe
 from jmlip.cli.distill_config import DistillConfig
 from jmlip.cli.ensemble_workflow import compared_sections, print_compared, write_errors
 from jmlip.cli.kernels import mention_kernels
-from jmlip.cli.members import PLAN, compare_tests, train_members
+from jmlip.cli.members import compare_tests, train_members
 from jmlip.cli.model_section import complete_model
 from jmlip.cli.model_starts import head_names
 from jmlip.cli.references import reference_energies
-from jmlip.cli.run_directory import run_directory
+from jmlip.cli.run_directory import PLAN, require_run_of, run_directory
 from jmlip.cli.sets import Sets, read_sets
 from jmlip.cli.workflow import Prepared, Run, prepare, write_config
 from jmlip.core.checkpoint import read_json, remove_partial, write_json
@@ -30,12 +31,12 @@ from jmlip.core.config import to_dict
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
-from jmlip.data import species_of
+from jmlip.data import data_hash, species_of
 from jmlip.factory import load_ensemble, load_potential
 from jmlip.potentials.ensembles import is_ensemble
 from jmlip.potentials.hashing import content_hash
 from jmlip.potentials.potential import Potential
-from jmlip.training.checkpoints import require_same
+from jmlip.training.checkpoints import STRUCTURES, require_same
 from jmlip.training.distill import (
     TargetName,
     ensemble_targets,
@@ -68,11 +69,12 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
         DivergenceError: training left the finite numbers.
     """
     with run_directory(run_dir, resume=resume), only_writer(run_dir):
+        require_run_of("distill", run_dir)
         remove_partial(run_dir, run_dir / TEACHERS, run_dir / TARGETS)
-        plan = {"teacher": to_dict(config.teacher), "targets": to_dict(config.targets)}
-        if (run_dir / PLAN).exists():
-            require_same(read_json(run_dir / PLAN), json.loads(json.dumps(plan)))
         sets = read_sets(config.data, heads=head_names(config.model))
+        plan = _plan(config, sets)
+        if (run_dir / PLAN).exists():
+            require_same(read_json(run_dir / PLAN), plan)
         _require_labels(config, sets)
         teachers = _load_teachers(config, sets)
         require_spread(config.targets, config.teacher.members or len(teachers or ()))
@@ -95,6 +97,13 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
         write_config(run_dir, dataclasses.replace(config, model=model, loss=loss))
     _report(run, teachers, run_dir)
     return run
+
+
+def _plan(config: DistillConfig, sets: Sets) -> dict[str, Any]:
+    """What a run has in common with one that goes on with it, known before anything is done."""
+    hashes = {"train": data_hash(sets.train), "validate": data_hash(sets.validation)}
+    sections = {"teacher": to_dict(config.teacher), "targets": to_dict(config.targets)}
+    return json.loads(json.dumps({**sections, STRUCTURES: hashes}))
 
 
 def _fit(prepared: Prepared, student_dir: Path) -> Run:

@@ -7,7 +7,7 @@ from jmlip.cli.config import RunConfig
 from jmlip.cli.evaluate import print_table, shown_metrics
 from jmlip.cli.members import ENSEMBLE, Compared, compare_tests, train_members
 from jmlip.cli.model_starts import head_names
-from jmlip.cli.run_directory import run_directory
+from jmlip.cli.run_directory import require_run_of, run_directory
 from jmlip.cli.sets import read_sets
 from jmlip.cli.workflow import write_config
 from jmlip.core.checkpoint import read_json, remove_partial, write_json
@@ -41,6 +41,7 @@ def train_ensemble(
         DivergenceError: training left the finite numbers.
     """
     with run_directory(run_dir, resume=resume), only_writer(run_dir):
+        require_run_of("ensemble", run_dir)
         remove_partial(run_dir)
         sets = read_sets(config.data, heads=head_names(config.model))
         potentials = train_members(

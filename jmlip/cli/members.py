@@ -12,7 +12,7 @@ import numpy as np
 from jmlip.cli.config import FILE_FIELDS, RunConfig
 from jmlip.cli.description import describe
 from jmlip.cli.kernels import mention_kernels
-from jmlip.cli.run_directory import CONFIG, run_directory
+from jmlip.cli.run_directory import CONFIG, PLAN, run_directory
 from jmlip.cli.sets import Sets
 from jmlip.cli.workflow import fit_config, prepare, write_config, write_heads
 from jmlip.core.checkpoint import read_json, write_json
@@ -29,7 +29,7 @@ from jmlip.training.metrics import root_mean_square
 from jmlip.training.run_files import POTENTIAL, SUMMARY
 from jmlip.training.together import Run, fit_together, require_shared
 
-PLAN, ENSEMBLE = "plan.json", "ensemble"
+ENSEMBLE = "ensemble"
 
 
 def member_config(config: RunConfig, number: int) -> RunConfig:

@@ -5,10 +5,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
+from jmlip.core.checkpoint import read_json
 from jmlip.core.errors import ConfigError, JmlipError
 
-CONFIG = "config.toml"
+CONFIG, PLAN = "config.toml", "plan.json"
 
 LEAST_FREE_BYTES = 100 * 2**20
 
@@ -46,3 +48,28 @@ def run_directory(path: Path, *, resume: bool) -> Iterator[None]:
                 (path / CONFIG).unlink()  # nothing was begun
             path.rmdir()  # only if empty
         raise
+
+
+Command = Literal["train", "ensemble", "distill"]
+
+
+def require_run_of(command: Command, run_dir: Path) -> None:
+    """Refuse to go on with what another command began.
+
+    Raises:
+        ConfigError: naming that command.
+    """
+    found = _command_of(run_dir)
+    if found not in (None, command):
+        raise ConfigError(
+            f"jmlip {command} goes on with runs of its own only, found one of jmlip {found} in "
+            f"{run_dir}; choose another directory with --run."
+        )
+
+
+def _command_of(run_dir: Path) -> Command | None:
+    if (run_dir / "checkpoints").is_dir():
+        return "train"
+    if (run_dir / PLAN).is_file():
+        return "distill" if "teacher" in read_json(run_dir / PLAN) else "ensemble"
+    return None

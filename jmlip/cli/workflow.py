@@ -18,7 +18,7 @@ from jmlip.cli.kernels import mention_kernels
 from jmlip.cli.model_section import complete_model, resolve_model
 from jmlip.cli.model_starts import head_names, started
 from jmlip.cli.references import learned
-from jmlip.cli.run_directory import CONFIG, run_directory
+from jmlip.cli.run_directory import CONFIG, require_run_of, run_directory
 from jmlip.cli.sets import Sets, read_sets
 from jmlip.core.checkpoint import whole_file, write_json
 from jmlip.core.config import config_hash, to_dict
@@ -90,6 +90,7 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
         DivergenceError: training left the finite numbers.
     """
     with run_directory(run_dir, resume=resume) if writes() else contextlib.nullcontext():
+        require_run_of("train", run_dir)
         prepared = prepare(config, command=command)
         if writes():
             print(describe(*prepared[:3]), flush=True)

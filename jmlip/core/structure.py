@@ -14,6 +14,8 @@ from ase.symbols import Symbols
 
 from jmlip.core.errors import DataError
 
+LARGEST = 1.0e15
+"""Of any number, in eV and angstrom: the square of a larger one is lost in single precision."""
 LARGEST_WEIGHT = 1.0e6
 """Of a label: beside a larger one, all others are lost in single precision."""
 STATE = {"charge": 0, "spin": 1}
@@ -223,6 +225,11 @@ def _require_finite(name: str, value) -> None:
         raise DataError(
             f"{name} must be finite, found NaN or infinity; drop the frame, or read the label as "
             "missing."
+        )
+    if (largest := np.abs(value).max(initial=0.0)) > LARGEST:
+        raise DataError(
+            f"{name} must be numbers up to {LARGEST:g}, found {largest:g}; drop the frame, or read "
+            "the label as missing."
         )
 
 

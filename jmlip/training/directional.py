@@ -51,6 +51,7 @@ from jmlip.training.shares import LossGradient, Shares, Slopes, of_whole_batch
 ForceGradient = Literal["double_backward", "jvp", "finite_difference"]
 EPS = 1.0e-3
 """Angstrom; single precision is at its best from 3e-4 to 3e-3."""
+LEAST_EPS, LARGEST_EPS = 1.0e-6, 0.1
 
 
 def make_loss_gradient(
@@ -140,9 +141,10 @@ def check_force_gradient(
             "training.force_gradient_eps has no meaning with training.force_gradient = "
             f"{force_gradient!r}; remove it, or choose 'finite_difference'."
         )
-    if not force_gradient_eps > 0.0:
+    if not LEAST_EPS <= force_gradient_eps <= LARGEST_EPS:
         raise ConfigError(
-            f"training.force_gradient_eps must be positive, found {force_gradient_eps}."
+            f"training.force_gradient_eps must be from {LEAST_EPS:g} to {LARGEST_EPS:g} angstrom, "
+            f"found {force_gradient_eps}."
         )
 
 

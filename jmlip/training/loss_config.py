@@ -12,6 +12,8 @@ from jaxtyping import Float
 
 from jmlip.core.errors import ConfigError
 
+LARGEST_WEIGHT = 1.0e9
+"""Of a term of the loss, in powers of eV and angstrom; beyond, gradients overflow."""
 LABELS = {
     "energy": "energy",
     "energy_per_atom": "energy",
@@ -133,10 +135,11 @@ class LossConfig:
 
 
 def _check_weights(term: TermConfig | PenaltyConfig) -> None:
-    if not (term.weight >= 0.0 and (term.final_weight is None or term.final_weight >= 0.0)):
+    given = [weight for weight in (term.weight, term.final_weight) if weight is not None]
+    if not all(0.0 <= weight <= LARGEST_WEIGHT for weight in given):
         raise ConfigError(
-            "weights of a loss term must not be negative, "
-            f"found {term.weight} and final_weight {term.final_weight}."
+            f"weights of a loss term must be from 0 to {LARGEST_WEIGHT:g}, found "
+            f"{' and final_weight '.join(map(str, given))}."
         )
     if term.weight == 0.0 and not term.final_weight:
         raise ConfigError("a loss term needs a positive weight, found 0; leave the term out.")

@@ -87,4 +87,5 @@ def save_targets(folder: Path, targets: Targets, made_from: Mapping[str, Any]) -
 
 
 def _hashes(targets: Any) -> dict[str, str]:
-    return {name: store.data_hash for name, store in targets._asdict().items()}
+    """Of what the stores hold, not of what they say they hold."""
+    return {name: data_hash(store) for name, store in targets._asdict().items()}

@@ -294,6 +294,40 @@ def test_teachers_of_other_elements_are_refused(place, jmlip, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_damaged_labels_are_made_anew_and_halves_removed(place, jmlip, tmp_path, no_report):
+    run, labels = tmp_path / "run", "targets/train/forces.npy"
+    shutil.copytree(place / "run", run)
+    shutil.rmtree(run / "student")
+    content = bytearray((run / labels).read_bytes())
+    content[-3] ^= 1
+    (run / labels).write_bytes(content)
+    (run / "targets" / ".train.abc.partial").mkdir()
+    assert jmlip("distill", place / "members.toml", "--run", run, "--resume").code == 0
+    assert (run / labels).read_bytes() == (place / "run" / labels).read_bytes()
+    assert not (run / "targets" / ".train.abc.partial").exists()
+    assert same(run / "student", place / "run" / "student")
+
+
+@pytest.mark.parametrize("command", ["train", "ensemble"])
+def test_other_commands_leave_a_distillation_alone(place, jmlip, command):
+    (place / f"{command}.toml").write_text(SHORT)
+    before = sorted((place / "run").rglob("*"))
+    words = (command, place / f"{command}.toml", "--run", place / "run", "--resume")
+    refused = jmlip(*words, *(("--members", 2) if command == "ensemble" else ()))
+    assert refused.code == 2
+    assert "found one of jmlip distill in" in refused.err
+    assert sorted((place / "run").rglob("*")) == before
+
+
+def test_other_data_are_refused_before_labels_are_made(place, jmlip):
+    before = (place / "run" / "targets" / "targets.json").read_text()
+    words = ("distill", place / "members.toml", "--run", place / "run", "--resume")
+    refused = jmlip(*words, "--set", f"data.train={place / 'held-out.xyz'}")
+    assert refused.code == 2
+    assert "found others to train" in refused.err
+    assert (place / "run" / "targets" / "targets.json").read_text() == before
+
+
 def test_a_copy_is_no_second_teacher(place, jmlip, tmp_path):
     teacher = place / "ensemble" / "potential_0"
     shutil.copytree(teacher, tmp_path / "copy")

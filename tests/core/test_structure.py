@@ -43,6 +43,7 @@ def test_volume_formula_and_periodicity():
         ({"forces": np.zeros((2, 2))}, "forces must have shape"),
         ({"forces": np.full((2, 3), np.inf)}, "forces must be finite"),
         ({"energy": float("nan")}, "energy must be finite"),
+        ({"energy": 1e300}, "energy must be numbers up to 1e"),
         ({"energy": "low"}, "energy must be an array of numbers"),
         ({"stress": np.zeros(6)}, "stress must have shape"),
         ({"pbc": True}, "pbc must have shape"),

@@ -238,7 +238,7 @@ def test_every_way_has_the_same_learning_curve(untrained, clusters, tmp_path):
         (
             {"force_gradient": "finite_difference", "force_gradient_eps": 0.0},
             {"forces": {}},
-            "must be positive",
+            "must be from 1e-06 to 0.1",
         ),
         ({"force_gradient": "backward"}, {"forces": {}}, "force_gradient"),
     ],

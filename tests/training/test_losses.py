@@ -222,7 +222,7 @@ def test_weights_move_along_the_ramp(ramp, progress, expected):
     [
         ({}, "at least one term that compares with a label"),
         ({"l2": {"weight": 1e-6}}, "at least one term that compares with a label"),
-        ({"forces": {"weight": -1.0}}, "must not be negative"),
+        ({"forces": {"weight": -1.0}}, "must be from 0 to"),
         ({"forces": {"weight": 0.0}}, "positive weight"),
         ({"forces": {"delta": 0.1}}, "if, and only if, its kind is 'huber'"),
         ({"forces": {"kind": "huber"}}, "if, and only if, its kind is 'huber'"),
