@@ -220,7 +220,11 @@ def _with_targets(
     for label in config.targets.spread_scale or {}:
         words += f" (mean weight of {label} {mean_weight(found.train, label):.3f})"
     n, m = len(found.train) + len(found.validation), len(teachers)
-    print(f"targets: {words} of {n} structures by {m} teacher{'s'[: m > 1]}.", flush=True)
+    print(
+        f"targets: {words} of {n} structures by {m} teacher{'s'[: m > 1]}; during training, errors "
+        "of these are from the teachers, not from a reference.",
+        flush=True,
+    )
     return Sets(found.train, found.validation, sets.tests)
 
 

@@ -16,6 +16,7 @@ from jmlip.cli.workflow import Run
 from jmlip.core.checkpoint import read_json
 from jmlip.core.structure import Structure
 from jmlip.data.reference import count_species
+from jmlip.graphs.batching import named_head
 from jmlip.potentials.potential import Potential
 from jmlip.training.evaluation import evaluate_set
 from jmlip.training.loss_config import LossConfig, TermConfig
@@ -70,7 +71,10 @@ def write_run_report(
 
 
 def compare(potential: Potential, sets: Sets, *, dtype: str) -> list[Comparison]:
-    """Evaluations of training, validation and test sets; sets without labels are left out."""
+    """Evaluations of training, validation and test sets; sets without labels are left out.
+
+    Of a model with heads, the structures of each head are a set of their own.
+    """
     train = sets.train[:: -(-len(sets.train) // MAX_TRAINING)]
     named = {"training": train, "validation": sets.validation, **sets.tests}
     return [
@@ -79,9 +83,23 @@ def compare(potential: Potential, sets: Sets, *, dtype: str) -> list[Comparison]
             evaluate_set(potential, structures, dtype=dtype),  # type: ignore[arg-type]
             _references(potential, structures),
         )
-        for name, structures in named.items()
+        for name, structures in _by_head(potential, named).items()
         if any(s.energy is not None or s.forces is not None for s in structures)
     ]
+
+
+def _by_head(
+    potential: Potential, named: Mapping[str, Sequence[Structure]]
+) -> Mapping[str, Sequence[Structure]]:
+    """Sets by name, divided by the heads that their structures name."""
+    if not potential.heads:
+        return named
+    divided = {
+        f"{name}, {head}": [s for s in structures if named_head(s) == head]
+        for name, structures in named.items()
+        for head in potential.heads
+    }
+    return {name: structures for name, structures in divided.items() if structures}
 
 
 def environment(potential: Potential) -> dict[str, str]:

@@ -5,6 +5,8 @@ import pytest
 
 from jmlip.cli.config import load_config
 from jmlip.cli.description import describe
+from jmlip.cli.run_report import compare
+from jmlip.cli.sets import read_sets
 from jmlip.cli.workflow import prepare
 from jmlip.core.checkpoint import read_arrays
 from jmlip.data import read, write
@@ -55,6 +57,10 @@ def test_replay_with_a_frozen_trunk(
             assert np.array_equal(arrays[name], array) == (not name.startswith("energy_"))
     gain = found["cc"].reference_energies[0] - found["dft"].reference_energies[0]
     assert 2.0 * gain == pytest.approx(SHIFT, abs=0.5)
+
+    sets = read_sets(load_config(configuration).data, heads=("dft", "cc"))
+    reported = {c.name for c in compare(load_potential(run / "potential"), sets, dtype="float32")}
+    assert {"training, dft", "training, cc"} <= reported
 
     # the frozen trunk serves both: each head errs less on its own level
     frames = read(folder / "held-out.xyz")
