@@ -77,21 +77,6 @@ def to_atoms(structure: Structure) -> Atoms:
     return atoms
 
 
-def require_free(structure: Structure, what: str) -> None:
-    """Refuse a structure with fixed atoms where they would move.
-
-    Raises:
-        ConfigError: some atom is fixed, or there are other constraints.
-    """
-    require_whole_atoms_fixed(structure, what)
-    n_fixed = int(fixed_atoms(structure).sum())
-    if n_fixed:
-        raise ConfigError(
-            f"{what} moves every atom, and the start structure fixes {n_fixed}; remove its "
-            "constraints (move_mask), or use ASE with jmlip.Calculator."
-        )
-
-
 def fixed_atoms(structure: Structure) -> Bool[np.ndarray, " n"]:
     """Which atoms a structure fixes: those whose `move_mask`, ASE's column for it, is false."""
     return np.logical_not(np.any(_move_mask(structure), axis=1))

@@ -4,13 +4,14 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase.constraints import FixAtoms
 from ase.filters import FrechetCellFilter
 from ase.optimize import LBFGSLineSearch
 
 from jmlip.core.errors import ConfigError, DivergenceError
 from jmlip.core.structure import Structure
 from jmlip.data import from_atoms, to_atoms
-from jmlip.data.ase_bridge import lasting, require_free
+from jmlip.data.ase_bridge import fixed_atoms, lasting, require_whole_atoms_fixed
 from jmlip.interop.ase import Calculator
 from jmlip.potentials.potential import Potential
 
@@ -44,21 +45,23 @@ def relax(
     Args:
         potential: gives energy, forces and stress.
         structure: where to start; velocities, labels, and the `info` that belongs to
-            this geometry, are dropped.
+            this geometry, are dropped. Atoms that it fixes (`move_mask`) stay where they are.
         cell: relax the lattice vectors too, at zero stress.
         fmax: largest force that may remain on an atom, eV / angstrom; with `cell` also the bound of
             ASE's FrechetCellFilter on the forces on the cell.
         max_steps: optimizer steps after which to give up.
 
     Raises:
-        ConfigError: `cell` is asked for a structure that has no volume.
+        ConfigError: `cell` is asked for a structure that has no volume, or with fixed atoms; all
+            atoms are fixed, or some along some directions only.
         NotRelaxed: no minimum was found in `max_steps`; it carries the last structure.
 
     References:
         Broyden-Fletcher-Goldfarb-Shanno with limited memory, as in ase.optimize.LBFGSLineSearch;
         without line search it may wander where a network's curvature changes fast.
     """
-    require_free(structure, "a relaxation")
+    held = fixed_atoms(structure)
+    _require_free(structure, held, cell=cell)
     if cell and not structure.is_periodic:
         raise ConfigError(
             "to relax the cell, the structure must be periodic in three directions, found pbc "
@@ -69,6 +72,8 @@ def relax(
             velocities=None, energy=None, forces=None, stress=None, info=lasting(structure)
         )
     )
+    if held.any():
+        atoms.set_constraint(FixAtoms(mask=held))
     atoms.calc = Calculator(potential, dtype="float64")
     initial_energy = float(atoms.get_potential_energy())
     # ASE annotates its optimizers with less than they take
@@ -88,3 +93,14 @@ def relax(
     if structure.is_periodic:
         atoms.get_stress()
     return Relaxation(from_atoms(atoms), initial_energy, optimizer.nsteps)
+
+
+def _require_free(structure: Structure, held: np.ndarray, *, cell: bool) -> None:
+    require_whole_atoms_fixed(structure, "a relaxation")
+    if held.all():
+        raise ConfigError("a relaxation needs atoms that move, and the start structure fixes all.")
+    if cell and held.any():
+        raise ConfigError(
+            f"a relaxation of the cell moves every atom with it, and the start structure fixes "
+            f"{int(held.sum())}; remove its constraints (move_mask), or relax positions only."
+        )

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jmlip.data import read
+from jmlip.data import read, write
 from tests.cli.molecules import BOND
 
 pytestmark = pytest.mark.filterwarnings("always:atoms came as close")
@@ -35,6 +35,19 @@ def test_nve_writes_a_trajectory_that_conserves_energy(jmlip, folder, potential,
     total = np.array([f.energy + f.info["kinetic_energy"] for f in frames])
     exchanged = np.ptp([f.energy for f in frames])
     assert np.ptp(total) < 0.05 * exchanged
+
+
+def test_an_atom_that_the_start_fixes_stays(jmlip, folder, potential, tmp_path):
+    start = read(folder / "held-out.xyz")[0]
+    mask = {"arrays": {"move_mask": np.array([False, True])}}
+    write(tmp_path / "start.xyz", [start.replace(info=mask)])
+    out = tmp_path / "held.xyz"
+    words = ("--temperature-K", 300, "--steps", 10, "--every", 5, "--out", out)
+    result = jmlip("md", potential, tmp_path / "start.xyz", *NVE, *words)
+    assert result.code == 0, result.err
+    first, *_, last = read(out)
+    np.testing.assert_array_equal(last.positions[0], first.positions[0])
+    assert np.abs(last.positions[1] - first.positions[1]).max() > 1e-4
 
 
 def test_restart_goes_on_to_the_same_end(jmlip, folder, potential, tmp_path):

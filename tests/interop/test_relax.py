@@ -57,3 +57,26 @@ def test_what_cannot_be_done_is_refused():
         relax(lennard_jones(), dimer, cell=True)
     with pytest.raises(DivergenceError, match="after 1 steps"):
         relax(lennard_jones(), dimer, fmax=1e-8, max_steps=1)
+
+
+def trimer(mask):
+    positions = [[0, 0, 0], [1.4, 0, 0], [0.6, 1.3, 0]]
+    info = {"arrays": {"move_mask": np.array(mask)}}
+    return Structure(species=[6] * 3, positions=positions, info=info)
+
+
+def test_fixed_atoms_stay_and_the_others_come_to_rest():
+    start = trimer([False, False, True])
+    found = relax(lennard_jones(), start, fmax=1e-6).structure
+    np.testing.assert_array_equal(found.positions[:2], start.positions[:2])
+    assert np.abs(found.forces[2]).max() <= 1e-6
+    assert np.abs(found.forces[:2]).max() > 1e-3  # those of the potential
+    assert found.info["arrays"]["move_mask"].tolist() == [False, False, True]
+
+
+def test_what_fixed_atoms_make_meaningless_is_refused():
+    with pytest.raises(ConfigError, match="fixes all"):
+        relax(lennard_jones(), trimer([False] * 3))
+    crystal = cell_of_four().replace(info=trimer([False, True, True, True]).info)
+    with pytest.raises(ConfigError, match="moves every atom with it"):
+        relax(lennard_jones(), crystal, cell=True)
