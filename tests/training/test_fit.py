@@ -14,7 +14,7 @@ from jmlip.core.config import from_dict
 from jmlip.core.errors import ConfigError, DivergenceError, JmlipError
 from jmlip.core.lock import only_writer
 from jmlip.potentials.storage import read_parameters, read_potential_files
-from jmlip.training import trainer
+from jmlip.training import loss_config, trainer
 from jmlip.training.config import TrainingConfig
 from jmlip.training.loop import fit
 
@@ -123,6 +123,8 @@ def test_two_processes_do_not_write_one_run(fitted, tmp_path):
 
 
 def test_a_run_without_a_finite_step_fails(fitted, monkeypatch):
+    # weights that no configuration admits are a short way to gradients beyond float32
+    monkeypatch.setattr(loss_config, "LARGEST_WEIGHT", 1e30)
     loss = {"energy": {"weight": 1e30}, "forces": {"weight": 1e30}}
     with jax.debug_nans(False), pytest.raises(DivergenceError, match="and none of 4 was"):
         fitted(config(loss=loss, training={"max_epochs": 1, "max_skipped": 10}))
