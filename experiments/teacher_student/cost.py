@@ -2,6 +2,7 @@
 
     python -m experiments.teacher_student.cost ethanol 72 576
     python -m experiments.teacher_student.cost aluminium 256 2048
+    python -m experiments.teacher_student.cost copper 256 2048
 
 Molecules on a periodic lattice, or a crystal. Time: dynamics at constant energy, 0.5 fs, the median
 of three runs of each in turn. Memory: what the compiled energy and forces need beside arguments and
@@ -24,6 +25,7 @@ from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
 from jmlip.potentials.evaluate import evaluate
 
 HERE = Path(__file__).parent
+CRYSTALS = {"aluminium": ("Al", 4.05), "copper": ("Cu", 3.61)}  # angstrom, face-centred cubic
 SPACING = 5.5  # angstrom, between molecules
 COURSE = Course(
     temperature_K=300.0,
@@ -41,13 +43,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("case", choices=["ethanol", "aluminium"])
+    parser.add_argument("case", choices=["ethanol", *CRYSTALS])
     parser.add_argument("sizes", type=int, nargs="+", help="least numbers of atoms")
     options = parser.parse_args()
     names = [f"{options.case}_{name}" for name in ("teacher", "student_distilled")]
     paths = [HERE / "potentials" / name for name in names]
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
-    for structure in map(molecules if options.case == "ethanol" else crystal, options.sizes):
+    for structure in (built(options.case, n) for n in options.sizes):
         cases = [Case(path.name, path) for path in paths]
         times = list(speeds(cases, structure, COURSE).values())
         memory = [megabytes(path, structure) for path in paths]
@@ -57,19 +59,16 @@ def main() -> None:
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def molecules(n_least: int) -> Structure:
-    """Ethanol on a periodic simple cubic lattice."""
+def built(case: str, n_least: int) -> Structure:
+    """Ethanol on a simple cubic lattice, or a perfect crystal, which the first step sets in motion."""
+    if case in CRYSTALS:
+        element, constant = CRYSTALS[case]
+        n = int(np.ceil(np.cbrt(n_least / 4) - 1e-9))
+        return from_atoms(bulk(element, "fcc", a=constant, cubic=True).repeat(n))
     one = molecule("CH3CH2OH")
     one.center()
     n = int(np.ceil(np.cbrt(n_least / len(one)) - 1e-9))
-    atoms = Atoms(one, cell=SPACING * np.eye(3), pbc=True).repeat(n)
-    return from_atoms(atoms)
-
-
-def crystal(n_least: int) -> Structure:
-    """Aluminium, face-centred cubic; a perfect one, whose atoms the first step sets in motion."""
-    n = int(np.ceil(np.cbrt(n_least / 4) - 1e-9))
-    return from_atoms(bulk("Al", "fcc", a=4.05, cubic=True).repeat(n))
+    return from_atoms(Atoms(one, cell=SPACING * np.eye(3), pbc=True).repeat(n))
 
 
 def megabytes(path: Path, structure: Structure) -> float:

@@ -3,11 +3,12 @@
     python -m experiments.teacher_student.run ethanol teacher plain taught permuted --seeds 0 1 2 3
     python -m experiments.teacher_student.run ethanol-forces teacher plain taught --seeds 0 1
     python -m experiments.teacher_student.run aluminium teacher plain taught permuted --seeds 0 1
+    python -m experiments.teacher_student.run copper teacher plain taught --data path/to/mlearn
     python -m experiments.teacher_student.run ethanol --table
 
 The teacher of a seed is trained on the same frames and split as its students; every fourth frame is
-held out. The data are ethanol at CCSD(T)/cc-pVTZ, 800 frames, energies alone or forces, too; and
-aluminium by density-functional theory (aluminium.py), with forces.
+held out. The data are ethanol at CCSD(T)/cc-pVTZ, 800 frames, energies alone or forces, too;
+aluminium by density-functional theory (aluminium.py) and copper of the set mlearn, with forces.
 """
 
 import json
@@ -45,13 +46,24 @@ CASES: dict[str, dict[str, str]] = {
         "training.batch_size": "4",
         "training.max_epochs": "100",
     },
+    "copper": FORCES
+    | {
+        "loss.forces": '{weight = 30.0, kind = "rmse+mae"}',
+        "training.batch_size": "4",
+        "training.max_epochs": "30",
+    },
 }
+SOURCES = {"aluminium": HERE / "aluminium.xyz", "copper": "Cu_train.xyz"}  # of --data the rest
 # of students: what differs from student.toml and plain.toml
 STUDENTS: dict[str, dict[str, str]] = {
     "aluminium": {"model.n_interactions": "1", "model.max_rank": "1"},
+    "copper": {"model.n_features": "8", "model.max_rank": "1"},
 }
-# of taught students; with 30 for forces the weights of the published example
-TAUGHT: dict[str, dict[str, str]] = {"aluminium": {"loss.atomic_energies.weight": "100.0"}}
+# of taught students; with 30 for forces, 100 is the weight of the published example
+TAUGHT: dict[str, dict[str, str]] = {
+    "aluminium": {"loss.atomic_energies.weight": "100.0"},
+    "copper": {"loss.atomic_energies.weight": "3.0"},
+}
 FOUR = 4
 KEPT = {"teacher": "teacher", "plain": "student_plain", "four": "student_distilled"}
 
@@ -62,11 +74,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", type=one_of(NAMES), help=", ".join(NAMES))
     options = parser.parse_args()
     case, runs = options.case, options.runs
-    if case == "aluminium":
+    if case in SOURCES:
         runs = runs / case
     if options.names:
         runs.mkdir(parents=True, exist_ok=True)
-        split(HERE / "aluminium.xyz" if case == "aluminium" else options.data / "train.xyz", runs)
+        split(options.data / SOURCES.get(case, "train.xyz"), runs)
     files = {f"data.{name}": (runs / f"{name}.xyz").resolve() for name in ("train", "test")}
     study = Study(HERE, runs, {"": files["data.test"]}, dict(zip(COLUMNS, ERRORS, strict=True)))
     for seed in options.seeds:
