@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from jmlip.cli import md_limits
 from jmlip.cli import options as kinds
 from jmlip.core.structure import Structure
 
@@ -26,6 +27,7 @@ def add_parser(subparsers) -> None:
     _add_pressure(parser)
     _add_time_steps(parser)
     _add_batch(parser)
+    md_limits.add_limits(parser)
     kinds.add_dtype(parser, default="float32")
     parser.add_argument(
         "--restart", action="store_true", help="continue the trajectory from its checkpoint"
@@ -240,7 +242,8 @@ def run(options: argparse.Namespace) -> None:
     mention_kernels(potential.model)
     inner = None if options.inner is None else load_potential(options.inner)
     bar = sys.stderr.isatty()
-    shared = {"inner": inner, "restart": options.restart, "progress": bar}
+    limits = md_limits.limits_of(options)
+    shared = {"inner": inner, "limits": limits, "restart": options.restart, "progress": bar}
     if _is_batch(options):
         result = _run_batch(options, potential, config, shared)
         written = f"trajectories: {result.trajectories[0]} ... {result.trajectories[-1].name}"

@@ -33,13 +33,9 @@ from jmlip.md.chunk import Record
 from jmlip.md.config import MDConfig
 from jmlip.md.forces import by_level, reference_energy
 from jmlip.md.frames import make_frames
+from jmlip.md.limits import NO_LIMITS, Limits, Passed, first_passed, require_known, up_to
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
-from jmlip.md.run import (
-    FIRST_CHUNK,
-    explain,
-    frames_per_chunk,
-    require_not_passed,
-)
+from jmlip.md.run_common import FIRST_CHUNK, explain, frames_per_chunk, require_not_passed
 from jmlip.md.start import require_startable
 from jmlip.md.state import NOT_FINITE, OVERFLOW, with_neighbors
 from jmlip.md.trajectory import Frames, open_trajectory
@@ -59,6 +55,7 @@ class BatchRun:
         linked: which rungs may trade places with the next.
         inner: a cheaper potential for multiple time steps, if any.
         exchange_every: steps between exchanges of replicas, if there are any.
+        limits: what ends the run of all before its time.
     """
 
     def __init__(
@@ -71,7 +68,9 @@ class BatchRun:
         linked: Sequence[bool],
         inner: Potential | None = None,
         exchange_every: int | None = None,
+        limits: Limits = NO_LIMITS,
     ):
+        self.limits = limits
         self.structures, self.configs, self.out = list(structures), list(configs), out
         self.config, self.potential = configs[0], potential
         self.paths = trajectory_paths(out, len(structures))
@@ -104,10 +103,11 @@ class BatchRun:
         Raises:
             DivergenceError: the potential gives no finite forces for a start structure.
             ConfigError: no atom can move, or some lie so far from the origin that they lose digits.
-            PotentialError: atoms lie on top of each other.
+            PotentialError: atoms lie on top of each other, or a committee does not know them.
         """
         for structure, config in zip(self.structures, self.configs, strict=True):
             require_startable(self.potential, structure, config)
+        require_known(self.limits, self.structures)
         state = jax.jit(self._layout.first_state)(*self._start())
         self.n_compilations += 1
         finite = np.isfinite(state.md.dynamics.force).all(axis=(1, 2))
@@ -141,7 +141,7 @@ class BatchRun:
         """Make one chunk: steps, frames, checkpoint; then grow lists if one overflowed.
 
         Raises:
-            DivergenceError: a step could not be made.
+            DivergenceError: a step could not be made, or a frame passed a limit.
         """
         compiled = self._compiled or self._compile()
         began, start = perf_counter(), self.step
@@ -225,16 +225,30 @@ class BatchRun:
             return
         arrays: Any = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(steps)], records)
         standing = np.argsort(arrays.rung, axis=1)  # the system on each rung
-        marks, total = [], np.zeros(len(steps))
-        for k, writer in enumerate(self._writers):
-            frames = self._frames(arrays.systems, steps, standing[:, k], k)
-            marks.append(writer.append(frames))
-            total += frames.conserved_energy
-            time_ps = 1.0e-3 * frames.time_fs
+        parts = [
+            self._frames(arrays.systems, steps, standing[:, k], k) for k in range(len(self.paths))
+        ]
+        passed, where = self._first_passed(parts)
+        parts = [up_to(frames, passed) for frames in parts]
+        pairs = zip(self._writers, parts, strict=True)
+        self._marks = [writer.append(frames) for writer, frames in pairs]
+        if passed:
+            raise passed.error(f"in step {steps[passed.frame]} of {where}", "every trajectory")
+        time_ps = 1.0e-3 * steps * self.config.timestep_fs
+        for k, frames in enumerate(parts):
             self.temperature_lines[k] = self.temperature_lines[k].add(time_ps, frames.temperature_K)
             self._watch(frames, k)
-        self._marks = marks
-        self.energy_line = self.energy_line.add(1.0e-3 * steps * self.config.timestep_fs, total)
+        total = np.sum([frames.conserved_energy for frames in parts], axis=0)
+        self.energy_line = self.energy_line.add(time_ps, total)
+
+    def _first_passed(self, parts: Sequence[Frames]) -> tuple[Passed | None, Path | None]:
+        """The first frame of all that passes a limit, and whose it is."""
+        found = [
+            (passed, path)
+            for frames, structure, path in zip(parts, self.structures, self.paths, strict=True)
+            if (passed := first_passed(frames, structure, self.limits))
+        ]
+        return min(found, key=lambda pair: pair[0].frame, default=(None, None))
 
     def _frames(self, records: Any, steps: np.ndarray, which: np.ndarray, k: int) -> Frames:
         n = self.structures[k].n_atoms

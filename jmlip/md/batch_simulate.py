@@ -16,6 +16,7 @@ from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.md.approach import Approach
 from jmlip.md.batch_run import BatchRun, trajectory_paths
 from jmlip.md.config import MDConfig
+from jmlip.md.limits import NO_LIMITS, Limits
 from jmlip.md.simulate import carry_out, require_unused
 from jmlip.md.trajectory import require_known_suffix
 from jmlip.potentials.potential import Potential
@@ -116,6 +117,7 @@ def simulate_batch(
     *,
     inner: Potential | None = None,
     exchange_every: int | None = None,
+    limits: Limits = NO_LIMITS,
     restart: bool = False,
     progress: bool = True,
 ) -> BatchResult:
@@ -134,6 +136,7 @@ def simulate_batch(
         exchange_every: steps between exchanges of replicas: systems that follow one another, have
             the same atoms and cell, and rising temperatures, form a ladder. Trajectory k is then
             that of temperature k, and `replica` in its frames says who stood there.
+        limits: what ends the run of all, as in `simulate`.
         restart: take up the run at its last checkpoint.
         progress: show a bar, and the figures at the end, on standard error.
 
@@ -141,6 +144,7 @@ def simulate_batch(
         ConfigError: the systems do not go together, or as in `simulate`.
         PotentialError: an element is unknown to the potential.
         DivergenceError: one of the systems could not make a step; all end with the step before.
+            Or a frame of one passed a limit; all end with it.
         JmlipError: a file cannot be written.
         KeyboardInterrupt: SIGINT or SIGTERM came; trajectories and checkpoint were written first.
     """
@@ -159,6 +163,7 @@ def simulate_batch(
         linked=linked,
         inner=inner,
         exchange_every=exchange_every,
+        limits=limits,
     )
     result = carry_out(make_run, _result, configs[0], out, restart=restart, progress=progress)
     if progress:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmlip.analysis.lines import RunningLine
-from jmlip.core.errors import ConfigError, DivergenceError
+from jmlip.core.errors import DivergenceError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors
 from jmlip.data.ase_bridge import fixed_atoms
@@ -20,27 +20,16 @@ from jmlip.md.chunk import AdvanceFn, Record, make_advance, make_record
 from jmlip.md.config import MDConfig
 from jmlip.md.ensembles import make_integrator
 from jmlip.md.frames import make_frames
+from jmlip.md.limits import NO_LIMITS, Limits, first_passed, require_known, up_to
 from jmlip.md.propagator import Level
 from jmlip.md.rescaling import STEPS_BETWEEN
 from jmlip.md.restart import Checkpoint, identify, load_checkpoint, save_checkpoint
+from jmlip.md.run_common import FIRST_CHUNK, explain, frames_per_chunk, require_not_passed
 from jmlip.md.start import require_startable
-from jmlip.md.state import (
-    COLLAPSED,
-    EXPLODED,
-    LEAST_VOLUME,
-    MAX_DISPLACEMENT,
-    MAX_TEMPERATURE_K,
-    OVERFLOW,
-    with_neighbors,
-)
+from jmlip.md.state import OVERFLOW, with_neighbors
 from jmlip.md.trajectory import open_trajectory
 from jmlip.md.velocities import inertia, initial_momenta
 from jmlip.potentials.potential import Potential
-
-FIRST_CHUNK = 10
-"""Steps of the first chunk, from which the length of the next is estimated."""
-FRAMES_PER_CHUNK = 1000
-BYTES_PER_CHUNK = 1 << 26
 
 
 class Run:
@@ -53,6 +42,7 @@ class Run:
         out: the trajectory.
         inner: a cheaper potential for `config.n_inner` steps in each time step; None where there
             is one time step, or where the potential is a pair and brings its own.
+        limits: what ends the run before its time.
     """
 
     def __init__(
@@ -62,8 +52,10 @@ class Run:
         config: MDConfig,
         out: Path,
         inner: Potential | None = None,
+        limits: Limits = NO_LIMITS,
     ):
         self.potential, self.structure, self.config, self.out = potential, structure, config, out
+        self.limits = limits
         self._potentials = forces.by_level(potential, inner, config.n_inner)
         self._whole = inner is not None
         first, later = (self._levels(skin) for skin in (None, config.skin))
@@ -101,9 +93,10 @@ class Run:
         Raises:
             DivergenceError: the potential gives no finite forces for the start structure.
             ConfigError: no atom can move, or some lie so far from the origin that they lose digits.
-            PotentialError: atoms lie on top of each other.
+            PotentialError: atoms lie on top of each other, or a committee does not know them.
         """
         require_startable(self.potential, self.structure, self.config)
+        require_known(self.limits, [self.structure])
         self.state = jax.jit(self._init)(*self._start())
         self.n_compilations += 1
         if not np.isfinite(self.state.dynamics.force).all():
@@ -138,7 +131,7 @@ class Run:
         """Make one chunk: steps, frames, checkpoint; then grow the neighbor list if it overflowed.
 
         Raises:
-            DivergenceError: a step could not be made.
+            DivergenceError: a step could not be made, or a frame passed a limit.
         """
         compiled = self._compiled or self._compile()
         began, start = perf_counter(), self.step
@@ -233,7 +226,11 @@ class Run:
             config=self.config,
             reference_energy=self.reference_energy,
         )
+        passed = first_passed(frames, self.structure, self.limits)
+        frames = up_to(frames, passed)
         self._mark = self._writer.append(frames)
+        if passed:
+            raise passed.error(f"in step {frames.step[-1]}", str(self.out))
         self._watch(closest_approach(frames, self.structure, self.potential.statistics))
         time_ps = 1.0e-3 * frames.time_fs
         self.energy_line = self.energy_line.add(time_ps, frames.conserved_energy)
@@ -253,40 +250,3 @@ class Run:
 
     def _explain(self, status: int) -> str:
         return explain(status, f"in step {self.step + 1}", str(self.out))
-
-
-def explain(status: int, where: str, out: str) -> str:
-    """The message of a step that could not be made."""
-    if status & COLLAPSED:
-        return (
-            f"a cell must keep {LEAST_VOLUME} angstrom^3 for each atom, and {where} it shrank "
-            f"below; {out} ends with the last good frame: relax the cell of the start structure "
-            "(jmlip relax --cell), lower pressure_GPa, raise tau_barostat_fs, or train the "
-            "potential on denser structures."
-        )
-    found = (
-        f"an atom moved more than {MAX_DISPLACEMENT} angstrom in one step or the temperature "
-        f"passed {MAX_TEMPERATURE_K:.0f} K"
-        if status & EXPLODED
-        else "positions, momenta or forces were not finite"
-    )
-    return (
-        f"dynamics must stay finite, and {where} {found}; {out} ends with the last good frame: "
-        "relax the start structure, take a shorter time step, or train the potential on such "
-        "structures."
-    )
-
-
-def require_not_passed(step: int, config: MDConfig, out: Path) -> None:
-    """Refuse to end a run before the step it has reached."""
-    if step > config.n_steps:
-        raise ConfigError(
-            f"n_steps must be at least the {step} steps that {out} has already, found "
-            f"{config.n_steps}."
-        )
-
-
-def frames_per_chunk(n_atoms: int, dtype: str) -> int:
-    """Most frames that are kept on the device before they are written."""
-    frame_bytes = 9 * n_atoms * np.dtype(dtype).itemsize
-    return max(1, min(FRAMES_PER_CHUNK, BYTES_PER_CHUNK // frame_bytes))

@@ -24,6 +24,7 @@ from jmlip.data.ase_bridge import fixed_atoms
 from jmlip.md.approach import Approach
 from jmlip.md.config import MDConfig
 from jmlip.md.frames import structure_of
+from jmlip.md.limits import NO_LIMITS, Limits
 from jmlip.md.progress import progress_bar
 from jmlip.md.restart import has_checkpoint, restart_directory
 from jmlip.md.run import Run
@@ -97,6 +98,7 @@ def simulate(
     out: str | Path,
     *,
     inner: Potential | None = None,
+    limits: Limits = NO_LIMITS,
     restart: bool = False,
     progress: bool = True,
 ) -> MDResult:
@@ -112,6 +114,8 @@ def simulate(
             steps in each time step, the rest, `potential` less `inner`, acts once. A pair of models
             needs none: its small part is the inner one, its large part the rest. Energies, forces
             and pressures reported are those of `potential`.
+        limits: temperature, force, distance, spread of an ensemble that end the run, looked at in
+            every frame.
         restart: take up the run of this trajectory at its last checkpoint; the numbers are those of
             a run without interruption. Where nothing was begun, begin.
         progress: show a bar, and the figures at the end, on standard error.
@@ -121,14 +125,15 @@ def simulate(
             belongs to another run.
         PotentialError: an element is unknown to the potential.
         DivergenceError: numbers are not finite, or atoms fly apart; the message names the step, and
-            trajectory and checkpoint end with the last good one.
+            trajectory and checkpoint end with the last good one. Or a frame passed one of `limits`;
+            the trajectory ends with it, and the checkpoint stands before it.
         JmlipError: a file cannot be written.
         KeyboardInterrupt: SIGINT or SIGTERM came; trajectory and checkpoint were written first.
     """
     out = Path(out)
     require_known_suffix(out)
     require_unused(out, [out], restart=restart)
-    make_run = lambda: Run(potential, structure, config, out, inner)
+    make_run = lambda: Run(potential, structure, config, out, inner, limits)
     result = carry_out(make_run, _result, config, out, restart=restart, progress=progress)
     if progress:
         Console(stderr=True, highlight=False, soft_wrap=True).print(result.summary())
