@@ -1,10 +1,15 @@
 """`jmlip md` and `jmlip relax`: hydrogen molecules that vibrate and come to rest."""
 
+import dataclasses
+import shutil
+
 import jax
 import numpy as np
 import pytest
 
 from jmlip.data import read, write
+from jmlip.factory import load_potential
+from jmlip.potentials.ensembles import write_ensemble
 from tests.cli.molecules import BOND
 
 pytestmark = pytest.mark.filterwarnings("always:atoms came as close")
@@ -103,6 +108,20 @@ def test_the_start_is_the_frame_that_is_named(jmlip, folder, potential, tmp_path
         np.testing.assert_allclose(read(out)[0].positions, frames[index].positions, atol=1e-6)
     result = jmlip("relax", potential, start, "--out", tmp_path / "r.xyz", "--index", 20)
     assert (result.code, "none of the 20 frames" in result.err) == (1, True)
+
+
+def test_a_committee_that_differs_ends_the_run(jmlip, folder, potential, tmp_path):
+    one = load_potential(potential)
+    other = dataclasses.replace(one, params=jax.tree.map(lambda x: 1.01 * x, one.params))
+    write_ensemble([one, other], tmp_path / "committee")
+    words = ("--steps", 0, "--temperature-K", 300, "--out", tmp_path / "c.xyz")
+    words += ("--committee", tmp_path / "committee", "--max-spread")
+    assert jmlip("md", potential, folder / "held-out.xyz", *NVE, *words, 1e3).code == 0
+    (tmp_path / "c.xyz").unlink()
+    shutil.rmtree(tmp_path / "c.xyz.restart")
+    result = jmlip("md", potential, folder / "held-out.xyz", *NVE, *words, 1e-6)
+    assert (result.code, "potentials of the committee differed by" in result.err) == (1, True)
+    assert len(read(tmp_path / "c.xyz")) == 1
 
 
 LANGEVIN = ("--ensemble", "langevin", "--timestep-fs", 0.25, "--every", 10)
