@@ -47,6 +47,7 @@ from jmlip.training.requirements import (
     require_orders,
 )
 from jmlip.training.residuals import Residuals
+from jmlip.training.rows import own
 from jmlip.training.run_files import POTENTIAL, SUMMARY, RunFiles
 from jmlip.training.step import Compilations, Step, init_state, make_step, make_validation_step
 from jmlip.training.trainer import Trainer
@@ -125,7 +126,7 @@ def begin(trainer: Trainer, train: Sequence[Structure], *, resume: bool, told: s
         if text not in told:
             trainer.display.note(f"notice: {text}")
             told.add(text)
-    found = trainer.files.load(like=trainer.state) if resume else None
+    found = trainer.files.load(like=own(trainer.state)) if resume else None
     require_same_run(trainer.files.identity, -1 if found is None else found.course.step)
     trainer.start() if found is None else trainer.restore(found)
 

@@ -37,7 +37,7 @@ class Row(NamedTuple):
         return self._taken(self.stacked.average)
 
     def on_host(self) -> TrainState:
-        """A copy of the state."""
+        """A copy of it all, on the host."""
         return self._taken(self.stacked)
 
     def _taken(self, tree: PyTree) -> Any:
@@ -46,6 +46,13 @@ class Row(NamedTuple):
 
 
 State = TrainState | Row
+
+
+def own(state: State) -> TrainState:
+    """The state of one run; where it is a row, a copy on the host."""
+    return state.on_host() if isinstance(state, Row) else state
+
+
 RowStep = Callable[
     [Sequence[State], Sequence[Batch], Sequence[Controls]], list[tuple[Row, StepReport]]
 ]

@@ -35,7 +35,7 @@ from jmlip.training.processes import gathered
 from jmlip.training.progress import Display, Status
 from jmlip.training.records import epoch_record
 from jmlip.training.residuals import Residuals
-from jmlip.training.rows import Row, State
+from jmlip.training.rows import State, own
 from jmlip.training.run_files import RunFiles
 from jmlip.training.step import Compilations, Controls, Step, StepReport
 from jmlip.training.taken import READ_EVERY_STEPS, Taken, Unread
@@ -115,8 +115,7 @@ class Trainer:
         try:
             asked = next(steps)
             while True:
-                found = self.step(asked.state, asked.fed.batch, asked.controls)
-                asked = steps.send(found)
+                asked = steps.send(self.step(own(asked.state), asked.fed.batch, asked.controls))
         except StopIteration as ended:
             return ended.value
 
@@ -262,8 +261,7 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         self._read()
-        row = isinstance(self.state, Row)
-        self.files.save(self.state.on_host() if row else self.state, self.best, self.course)
+        self.files.save(own(self.state), self.best, self.course)
         self._keep()
         self._unread.lap(self.course)
         self._saved_at = time.monotonic()
