@@ -46,6 +46,7 @@ from jmlip.training.distill import (
 )
 from jmlip.training.loop import fit
 from jmlip.training.orders import ORDERS
+from jmlip.training.requirements import require_divisible
 from jmlip.training.run_files import POTENTIAL
 from jmlip.training.stored_targets import load_targets, made_from, save_targets
 from jmlip.training.validation import require_labels
@@ -63,11 +64,13 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
         resume: go on with what `run_dir` holds, or start where it holds nothing.
 
     Raises:
-        ConfigError: files or labels are missing; the data have labels that the teachers shall give;
-            `run_dir` holds something, or another run.
+        ConfigError: files, labels or devices are missing; the data have labels that the teachers
+            shall give; `run_dir` holds something, or another run.
         PotentialError: a teacher is damaged, or does not know an element.
         DivergenceError: training left the finite numbers.
     """
+    _require_devices(config)
+    told = set[str]()
     with run_directory(run_dir, resume=resume), only_writer(run_dir):
         require_run_of("distill", run_dir)
         remove_partial(run_dir, run_dir / TEACHERS, run_dir / TARGETS)
@@ -86,12 +89,13 @@ def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool 
                 sets,
                 members=config.teacher.members or 1,
                 command=command,
+                told=told,
             )
         sets = _with_targets(config, teachers, sets, run_dir / TARGETS)
         prepared = prepare(config.student, command=command, sets=sets)
         print(f"student:\n{describe(*prepared[:3])}", flush=True)
         mention_kernels(prepared.potential.model)
-        run = _fit(prepared, run_dir / STUDENT)
+        run = _fit(prepared, run_dir / STUDENT, told)
         # with what followed from the data, it gives the same run
         model, loss = prepared.config.model, prepared.config.loss
         write_config(run_dir, dataclasses.replace(config, model=model, loss=loss))
@@ -106,7 +110,14 @@ def _plan(config: DistillConfig, sets: Sets) -> dict[str, Any]:
     return json.loads(json.dumps({**sections, STRUCTURES: hashes}))
 
 
-def _fit(prepared: Prepared, student_dir: Path) -> Run:
+def _require_devices(config: DistillConfig) -> None:
+    """Refuse devices of teachers or student that are not there."""
+    if not config.teacher.paths:
+        require_divisible(config.teachers.training)
+    require_divisible(config.student.training)
+
+
+def _fit(prepared: Prepared, student_dir: Path, told: set[str]) -> Run:
     fitted = fit(
         prepared.potential,
         prepared.sets.train,
@@ -114,6 +125,7 @@ def _fit(prepared: Prepared, student_dir: Path) -> Run:
         prepared.training,
         student_dir,
         resume=True,
+        told=told,
     )
     return Run(prepared.config, prepared.sets, fitted)
 

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from jmlip.cli.config import RunConfig
 from jmlip.cli.evaluate import print_table, shown_metrics
-from jmlip.cli.members import ENSEMBLE, Compared, compare_tests, train_members
+from jmlip.cli.members import (
+    ENSEMBLE,
+    Compared,
+    compare_tests,
+    require_members,
+    train_members,
+)
 from jmlip.cli.model_starts import head_names
 from jmlip.cli.run_directory import require_run_of, run_directory
 from jmlip.cli.sets import read_sets
@@ -23,7 +29,7 @@ def train_ensemble(
     *,
     members: int,
     command: str,
-    together: bool = False,
+    together: int | None = None,
     resume: bool = False,
 ) -> list[Potential]:
     """Train the members of an ensemble and write their report.
@@ -33,13 +39,15 @@ def train_ensemble(
         run_dir: must be empty or absent, unless the run is resumed.
         members: how many.
         command: what goes into the provenance.
-        together: train them at once, by one compiled program.
+        together: train at most so many at once, by one compiled program; `None`: one by one.
         resume: go on with what `run_dir` holds, or start where it holds nothing.
 
     Raises:
-        ConfigError: files or labels are missing; `run_dir` holds something, or other members.
+        ConfigError: files, labels or devices are missing; `run_dir` holds something, or other
+            members.
         DivergenceError: training left the finite numbers.
     """
+    require_members(config, members, together)
     with run_directory(run_dir, resume=resume), only_writer(run_dir):
         require_run_of("ensemble", run_dir)
         remove_partial(run_dir)

@@ -26,8 +26,9 @@ from jmlip.potentials.potential import Potential
 from jmlip.training.checkpoints import STRUCTURES, require_same
 from jmlip.training.evaluation import evaluate_predictions
 from jmlip.training.metrics import root_mean_square
+from jmlip.training.requirements import require_divisible
 from jmlip.training.run_files import POTENTIAL, SUMMARY
-from jmlip.training.together import Run, fit_together, require_shared
+from jmlip.training.together import Run, fit_together, require_shared, require_spread
 
 ENSEMBLE = "ensemble"
 
@@ -46,7 +47,8 @@ def train_members(
     *,
     members: int,
     command: str,
-    together: bool = False,
+    together: int | None = None,
+    told: set[str] | None = None,
 ) -> list[Potential]:
     """Train the members that are not yet trained, and write the ensemble of all.
 
@@ -58,23 +60,26 @@ def train_members(
         sets: the data, as the configuration of the first member splits them.
         members: how many.
         command: what goes into the provenance.
-        together: train those that are not yet trained at once, by one compiled program.
+        together: train at most so many at once, by one compiled program, the first of them first;
+            `None`: one after the other.
+        told: notices that were given before and are not repeated; those of these runs are added.
 
     Raises:
-        ConfigError: there are too few members, `run_dir` holds others, or members that shall be
-            trained together do not have the same model.
+        ConfigError: as `require_members`; `run_dir` holds others, or members that shall be trained
+            together do not have the same model.
         DivergenceError: training left the finite numbers.
-        JmlipError: a member was stopped by the clock.
+        JmlipError: a member was stopped by the clock, or members do not fit into memory together.
     """
-    if members < 1:
-        raise ConfigError(f"an ensemble must have at least one member, found --members {members}.")
+    require_members(config, members, together)
+    told = set() if told is None else told
     plan, potentials = _plan(config, sets), []
     _require_no_fewer(run_dir / ENSEMBLE, members)
     with run_directory(run_dir, resume=True):
         if (run_dir / PLAN).exists():
             require_same(read_json(run_dir / PLAN), plan)
-        if together:
-            _train_together(config, run_dir, members, command=command)
+        for first in range(0, members, together) if together else ():
+            group = range(first, min(first + (together or 1), members))
+            _train_together(config, run_dir, group, members, command=command, told=told)
             write_json(run_dir / PLAN, plan)
         for number in range(members):
             place, own = run_dir / f"member_{number}", member_config(config, number)
@@ -82,7 +87,7 @@ def train_members(
                 print(f"member {number} of {members} is trained.", flush=True)
             elif not together:
                 print(f"member {number} of {members}:", flush=True)
-                fit_config(own, place, command=command, resume=True)
+                fit_config(own, place, command=command, resume=True, told=told)
             write_json(run_dir / PLAN, plan)
             if not _has_ended(place, own):
                 raise JmlipError(
@@ -94,6 +99,27 @@ def train_members(
     return potentials
 
 
+def require_members(config: RunConfig, members: int, together: int | None) -> None:
+    """Refuse numbers of members and of devices that do not go together.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    if members < 1:
+        raise ConfigError(f"an ensemble must have at least one member, found --members {members}.")
+    if together is None:
+        require_divisible(config.training)
+        return
+    devices, most = config.training.devices, min(members, together)
+    if devices > most:
+        raise ConfigError(
+            "every device must have a member where members are trained together, found "
+            f"training.devices = {devices} and {most} at once; lower training.devices, or train "
+            "one after the other, each on all devices."
+        )
+    require_spread(config.training)
+
+
 def _require_no_fewer(ensemble: Path, members: int) -> None:
     there = len(read_members(ensemble)) if is_ensemble(ensemble) else 0
     if members < there:
@@ -103,16 +129,27 @@ def _require_no_fewer(ensemble: Path, members: int) -> None:
         )
 
 
-def _train_together(config: RunConfig, run_dir: Path, members: int, *, command: str) -> None:
-    """Train the members that are not yet trained at once."""
-    configs = {run_dir / f"member_{k}": member_config(config, k) for k in range(members)}
+def _train_together(
+    config: RunConfig,
+    run_dir: Path,
+    group: range,
+    members: int,
+    *,
+    command: str,
+    told: set[str],
+) -> None:
+    """Train those members of a group that are not yet trained at once."""
+    configs = {run_dir / f"member_{k}": member_config(config, k) for k in group}
     left = {place: own for place, own in configs.items() if not _has_ended(place, own)}
     if not left:
         return
+    devices = min(config.training.devices, len(left))
+    where = f" on {devices} devices" if devices > 1 else ""
     prepared = {place: prepare(own, command=command) for place, own in left.items()}
     first = next(iter(prepared.values()))
     print(
-        f"{len(left)} of {members} members together, the first:\n{describe(*first[:3])}", flush=True
+        f"{len(left)} of {members} members together{where}, the first:\n{describe(*first[:3])}",
+        flush=True,
     )
     mention_kernels(first.potential.model)
     runs = [
@@ -124,7 +161,7 @@ def _train_together(config: RunConfig, run_dir: Path, members: int, *, command: 
         for place, p in prepared.items():
             stack.enter_context(run_directory(place, resume=True))
             write_config(place, p.config)
-        for place, fitted in zip(prepared, fit_together(runs), strict=True):
+        for place, fitted in zip(prepared, fit_together(runs, told=told), strict=True):
             write_heads(place, fitted)
 
 

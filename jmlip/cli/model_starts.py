@@ -108,10 +108,17 @@ def check_baseline(section: Table) -> None:
 
 
 def check_start(name: str, table: Table) -> None:
-    if set(table) != {"potential"} or not isinstance(table["potential"], str):
+    place = table["potential"]
+    if not (isinstance(place, str) and place):
         raise ConfigError(
-            f"{name}.potential must be a directory, and stand alone: kind and fields are "
-            f"those of that potential; found {dict(table)}."
+            f"{name}.potential must be the directory of a potential, found {place!r}; name the "
+            "directory 'potential' of a run, or remove the key to begin with random parameters."
+        )
+    if set(table) != {"potential"}:
+        others = ", ".join(name for name in table if name != "potential")
+        raise ConfigError(
+            f"{name}.potential must stand alone, kind and fields being those of that potential, "
+            f"found {others} beside it; remove one or the other."
         )
 
 

@@ -34,6 +34,7 @@ from jmlip.training.config import TrainingConfig
 from jmlip.training.loop import fit
 from jmlip.training.loss_config import LossConfig, TermConfig
 from jmlip.training.processes import writes
+from jmlip.training.requirements import require_divisible
 from jmlip.training.validation import require_labels
 
 COPIES = 4
@@ -75,7 +76,14 @@ def train(config: RunConfig, run_dir: Path, *, command: str, resume: bool = Fals
     return run
 
 
-def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool = False) -> Run:
+def fit_config(
+    config: RunConfig,
+    run_dir: Path,
+    *,
+    command: str,
+    resume: bool = False,
+    told: set[str] | None = None,
+) -> Run:
     """Train a potential.
 
     Args:
@@ -83,14 +91,16 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
         run_dir: must be empty or absent, unless the run is resumed.
         command: what goes into the provenance.
         resume: continue from the last checkpoint, or start where there is none.
+        told: notices that were given before and are not repeated; those of this run are added.
 
     Raises:
-        ConfigError: files are missing, the directory holds something, labels are missing.
+        ConfigError: files, labels or devices are missing, the directory holds something.
         DataError: the data are not what they must be.
         DivergenceError: training left the finite numbers.
     """
     with run_directory(run_dir, resume=resume) if writes() else contextlib.nullcontext():
         require_run_of("train", run_dir)
+        require_divisible(config.training)
         prepared = prepare(config, command=command)
         if writes():
             print(describe(*prepared[:3]), flush=True)
@@ -104,6 +114,7 @@ def fit_config(config: RunConfig, run_dir: Path, *, command: str, resume: bool =
             prepared.training,
             run_dir,
             resume=resume,
+            told=told,
         )
     if writes():  # a resumed run may have been given a later end
         write_config(run_dir, prepared.config)

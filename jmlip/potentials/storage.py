@@ -86,7 +86,10 @@ def read_potential_files(path: str | Path) -> PotentialFiles:
     """
     directory = Path(path)
     if not directory.is_dir():
-        raise PotentialError(f"a potential must be a directory, and there is none at {path}.")
+        raise PotentialError(
+            f"a potential must be a directory, and there is none at {path}; name the directory "
+            "'potential' of a run."
+        )
     config = _read_table(directory, "config.json")
     _check_format(config, directory)
     where = f"{directory / 'config.json'}"

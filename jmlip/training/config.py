@@ -31,7 +31,8 @@ class LoopConfig:
             diagnosis.
         seed: order of the data.
         dtype: precision of all arithmetic.
-        devices: devices among which each batch is divided.
+        devices: devices among which each batch is divided; with `jmlip ensemble --together`, those
+            over which members are spread.
         parallel: how they work together, by `NamedSharding` on a mesh ("sharding", unless given) or
             `jax.pmap` ("pmap"); several devices only.
         accumulate: turns in which a device takes its part of a batch: memory for a step is divided
@@ -79,12 +80,6 @@ class LoopConfig:
         self._require(
             "max_batch_size", (self.max_batch_size or 0) > self.batch_size, "above batch_size"
         )
-        if self.batch_size < self.devices * self.accumulate:
-            raise ConfigError(
-                "training.batch_size must give every device a structure in each of its turns, "
-                f"found {self.batch_size} structures for devices = {self.devices} and accumulate = "
-                f"{self.accumulate}; raise it, or lower one of them."
-            )
         if self.matmul_precision is not None and self.dtype == "float64":
             raise ConfigError(
                 "training.matmul_precision has no meaning with training.dtype = 'float64'; remove "

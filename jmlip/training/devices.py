@@ -107,12 +107,43 @@ class SeveralShares:
         return jax.tree.map(put, batch)
 
     def everywhere(self, tree: PyTree) -> PyTree:
-        """Put the same on all devices."""
-        # from the host: an array of this process alone is no array of all
-        return jax.device_put(jax.tree.map(np.asarray, tree), NamedSharding(self._mesh, _WHOLE))
+        """Put the same on all devices, where it is not there already."""
+        whole = NamedSharding(self._mesh, _WHOLE)
+
+        def put(leaf: Any) -> Any:
+            if isinstance(leaf, jax.Array) and leaf.sharding == whole:
+                return leaf
+            # from the host: an array of this process alone is no array of all
+            return jax.device_put(np.asarray(leaf), whole)
+
+        return jax.tree.map(put, tree)
 
 
-Devices = OneDevice | SeveralShares
+class OnHost:
+    """Batches and states stay in the memory of the host, until those of several runs are stacked.
+
+    See `jmlip.training.rows`, which also decides where the steps run.
+    """
+
+    shares: Shares | None = None
+    n_shares: int | None = None
+    mine = slice(None)
+
+    def compile(self, function: Callable, *, donate: bool = False) -> Callable:
+        """A function that becomes a part of a program; that one takes over memory, or does not."""
+        del donate
+        return jax.jit(function)
+
+    def place(self, batch: Batch) -> Batch:
+        """Leave a batch where it is."""
+        return batch
+
+    def everywhere(self, tree: PyTree) -> PyTree:
+        """Take to the host what does not belong to a batch."""
+        return jax.tree.map(np.asarray, tree)
+
+
+Devices = OneDevice | SeveralShares | OnHost
 ONE_DEVICE = OneDevice()
 
 
@@ -127,6 +158,20 @@ def make_devices(devices: int, *, accumulate: int = 1, parallel: Parallel = "sha
     Raises:
         ConfigError: there are not so many.
     """
+    require_devices(devices)
+    if devices == accumulate == 1:
+        return ONE_DEVICE
+    n_processes = jax.process_count()
+    first = [d for p in range(n_processes) for d in _devices_of(p)[: devices // n_processes]]
+    return SeveralShares(Mesh(np.array(first), (AXIS,)), turns=accumulate, parallel=parallel)
+
+
+def require_devices(devices: int) -> None:
+    """Refuse more devices than there are, all processes together.
+
+    Raises:
+        ConfigError: there are not so many, or not as many for each process.
+    """
     n_processes = jax.process_count()
     if devices % n_processes:
         raise ConfigError(
@@ -140,10 +185,6 @@ def make_devices(devices: int, *, accumulate: int = 1, parallel: Parallel = "sha
             f"{jax.local_device_count()} in each of {n_processes} processes; lower it (on a CPU, "
             "XLA_FLAGS=--xla_force_host_platform_device_count=8 in the environment makes eight)."
         )
-    if devices == accumulate == 1:
-        return ONE_DEVICE
-    first = [d for p in range(n_processes) for d in _devices_of(p)[:each]]
-    return SeveralShares(Mesh(np.array(first), (AXIS,)), turns=accumulate, parallel=parallel)
 
 
 def has_precisions() -> bool:

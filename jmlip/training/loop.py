@@ -33,14 +33,21 @@ from jmlip.potentials.evaluate import ApplyFn
 from jmlip.potentials.potential import Potential, save_potential
 from jmlip.training.checkpoints import DIRECTORY, STRUCTURES
 from jmlip.training.config import TrainingConfig
-from jmlip.training.devices import has_precisions, make_devices
+from jmlip.training.devices import Devices, has_precisions, make_devices
 from jmlip.training.feed import Feed
 from jmlip.training.optimizers import make_optimizer
 from jmlip.training.processes import require_same_run, writes
 from jmlip.training.progress import Display, make_display
 from jmlip.training.records import Records, columns
-from jmlip.training.requirements import notices, require_groups, require_no_run, require_orders
+from jmlip.training.requirements import (
+    notices,
+    require_divisible,
+    require_groups,
+    require_no_run,
+    require_orders,
+)
 from jmlip.training.residuals import Residuals
+from jmlip.training.rows import own
 from jmlip.training.run_files import POTENTIAL, SUMMARY, RunFiles
 from jmlip.training.step import Compilations, Step, init_state, make_step, make_validation_step
 from jmlip.training.trainer import Trainer
@@ -56,6 +63,7 @@ def fit(
     *,
     resume: bool = False,
     progress: bool = True,
+    told: set[str] | None = None,
 ) -> Potential:
     """Fit the parameters of a potential to labelled structures.
 
@@ -71,6 +79,7 @@ def fit(
         run_dir: directory of the run; of several processes the first one writes it.
         resume: go on from the last checkpoint in `run_dir`, or start where there is none.
         progress: show the progress on standard error.
+        told: notices that were given before and are not repeated; those of this run are added.
 
     Returns:
         The potential that was best on the validation set.
@@ -81,7 +90,8 @@ def fit(
         DivergenceError: too many steps in a row were not finite; checkpoints are kept.
         KeyboardInterrupt: the run was interrupted; a checkpoint was written first.
     """
-    run_dir, begun = Path(run_dir), time.monotonic()
+    run_dir, begun, loop = Path(run_dir), time.monotonic(), config.training
+    require_divisible(loop)
     require_labels(config, train, validation)
     require_groups(potential, config)
     require_orders(potential, chain(train, validation), config)
@@ -91,25 +101,32 @@ def fit(
         run_dir.mkdir(parents=True, exist_ok=True)
     with (
         only_writer(run_dir) if writes() else contextlib.nullcontext(),
-        jax.enable_x64(config.training.dtype == "float64"),
+        jax.enable_x64(loop.dtype == "float64"),
         deferred_interrupts() as interrupt,
         make_display(progress and writes()) as display,
     ):
         if writes():
             remove_partial(run_dir, run_dir / DIRECTORY)
-        trainer = make_trainer(
-            potential, train, validation, config, run_dir, begun, display, interrupt
+        devices = make_devices(
+            loop.devices, accumulate=loop.accumulate, parallel=loop.parallel or "sharding"
         )
-        begin(trainer, train, resume=resume)
+        trainer = make_trainer(
+            *(potential, train, validation, config, run_dir, begun, display, interrupt),
+            devices=devices,
+            compared_on=devices,
+        )
+        begin(trainer, train, resume=resume, told=set() if told is None else told)
         reason = trainer.run()
         return finish(trainer, potential, reason)
 
 
-def begin(trainer: Trainer, train: Sequence[Structure], *, resume: bool) -> None:
-    """Say what is odd, and start, or go on from the last checkpoint."""
+def begin(trainer: Trainer, train: Sequence[Structure], *, resume: bool, told: set[str]) -> None:
+    """Say what is odd and was not told yet, and start, or go on from the last checkpoint."""
     for text in notices(train, trainer.config):
-        trainer.display.note(f"notice: {text}")
-    found = trainer.files.load(like=trainer.state) if resume else None
+        if text not in told:
+            trainer.display.note(f"notice: {text}")
+            told.add(text)
+    found = trainer.files.load(like=own(trainer.state)) if resume else None
     require_same_run(trainer.files.identity, -1 if found is None else found.course.step)
     trainer.start() if found is None else trainer.restore(found)
 
@@ -123,25 +140,34 @@ def make_trainer(
     begun: float,
     display: Display,
     interrupt: Interrupt,
+    *,
+    devices: Devices,
+    compared_on: Devices,
 ) -> Trainer:
-    """Everything a run needs before its first step; arguments are those of `fit`."""
+    """Everything a run needs before its first step.
+
+    Args are those of `fit`, and:
+        devices: where steps are taken.
+        compared_on: where predictions are compared with the validation set.
+    """
     compilations, optimizer = Compilations(), make_optimizer(config.optimizer)
     loop = config.training
-    devices = make_devices(
-        loop.devices, accumulate=loop.accumulate, parallel=loop.parallel or "sharding"
+    feed_of = lambda structures, on, **fields: Feed(
+        structures, potential, dtype=loop.dtype, n_shares=on.n_shares, mine=on.mine, **fields
     )
-    shared = {"compilations": compilations, "devices": devices}
-    feeds = {"dtype": loop.dtype, "n_shares": devices.n_shares, "mine": devices.mine}
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, loop.dtype), potential.params)
     identity = _identity(potential, train, validation, config)
     return Trainer(
         config=config,
         begun=begun,
-        step=_step(potential, config, optimizer, **shared),
-        compare=_comparison(potential, validation, config, **shared),
+        step=_step(potential, config, optimizer, compilations=compilations, devices=devices),
+        compare=_comparison(
+            potential, validation, config, compilations=compilations, devices=compared_on
+        ),
         devices=devices,
-        train=Feed(train, potential, seed=loop.seed, **feeds),
-        validation=Feed(validation, potential, **feeds),
+        compared_on=compared_on,
+        train=feed_of(train, devices, seed=loop.seed),
+        validation=feed_of(validation, compared_on),
         state=devices.everywhere(init_state(params, optimizer)),
         files=_files(potential, config, run_dir, identity),
         display=display,

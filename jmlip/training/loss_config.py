@@ -43,8 +43,7 @@ class TermConfig:
         ramp: the part of the run, as fractions of `max_epochs`, in which the weight moves linearly
             to `final_weight`; the whole run unless given, a step where both are equal.
 
-    Raises:
-        ConfigError: a value is out of range, or is given where another choice makes it meaningless.
+    A `LossConfig` refuses what is out of range, as it knows the term by name.
     """
 
     weight: float = 1.0
@@ -52,16 +51,6 @@ class TermConfig:
     delta: float | None = None
     final_weight: float | None = None
     ramp: tuple[float, float] | None = None
-
-    def __post_init__(self):
-        _check_weights(self)
-        if (self.kind == "huber") != (self.delta is not None):
-            raise ConfigError(
-                "a loss term needs delta if, and only if, its kind is 'huber', "
-                f"found kind {self.kind!r} and delta {self.delta}."
-            )
-        if self.delta is not None and not self.delta > 0.0:
-            raise ConfigError(f"delta of a loss term must be positive, found {self.delta}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,9 +60,6 @@ class PenaltyConfig:
     weight: float
     final_weight: float | None = None
     ramp: tuple[float, float] | None = None
-
-    def __post_init__(self):
-        _check_weights(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +80,8 @@ class LossConfig:
         l2: sum of squares of the weight matrices (arrays of two or more axes).
 
     Raises:
-        ConfigError: no term compares with a label.
+        ConfigError: no term compares with a label; or a value of a term is out of range, or is
+            given where another choice makes it meaningless.
     """
 
     energy: TermConfig | None = None
@@ -116,6 +103,10 @@ class LossConfig:
                 f"{', '.join(self.terms) or 'none'}; add, for example, "
                 "loss.forces = {weight = 1.0}."
             )
+        for name, term in self.terms.items():
+            _check_weights(f"loss.{name}", term)
+            if isinstance(term, TermConfig):
+                _check_delta(f"loss.{name}", term)
 
     @property
     def terms(self) -> Mapping[str, TermConfig | PenaltyConfig]:
@@ -134,23 +125,38 @@ class LossConfig:
         return any(name in PAIR_TERMS for name in self.terms)
 
 
-def _check_weights(term: TermConfig | PenaltyConfig) -> None:
-    given = [weight for weight in (term.weight, term.final_weight) if weight is not None]
-    if not all(0.0 <= weight <= LARGEST_WEIGHT for weight in given):
-        raise ConfigError(
-            f"weights of a loss term must be from 0 to {LARGEST_WEIGHT:g}, found "
-            f"{' and final_weight '.join(map(str, given))}."
-        )
+def _check_weights(name: str, term: TermConfig | PenaltyConfig) -> None:
+    for field in ("weight", "final_weight"):
+        value = getattr(term, field)
+        if value is not None and not 0.0 <= value <= LARGEST_WEIGHT:
+            raise ConfigError(
+                f"{name}.{field} must be from 0 to {LARGEST_WEIGHT:g}, found {value:g}."
+            )
     if term.weight == 0.0 and not term.final_weight:
-        raise ConfigError("a loss term needs a positive weight, found 0; leave the term out.")
+        raise ConfigError(
+            f"{name} needs a positive weight or final_weight, found weight 0; leave the term out."
+        )
     if term.ramp is None:
         return
     if term.final_weight is None:
-        raise ConfigError("ramp of a loss term is meaningless without final_weight; give both.")
+        raise ConfigError(
+            f"{name}.ramp is meaningless without {name}.final_weight; give both, or neither."
+        )
     if not 0.0 <= term.ramp[0] <= term.ramp[1] <= 1.0:
         raise ConfigError(
-            f"ramp must be two ascending fractions of the run from 0 to 1, found {term.ramp}."
+            f"{name}.ramp must be two ascending fractions of the run from 0 to 1, found "
+            f"{list(term.ramp)}."
         )
+
+
+def _check_delta(name: str, term: TermConfig) -> None:
+    if (term.kind == "huber") != (term.delta is not None):
+        raise ConfigError(
+            f"{name} needs delta if, and only if, its kind is 'huber', found kind {term.kind!r} "
+            f"and delta {term.delta}."
+        )
+    if term.delta is not None and not term.delta > 0.0:
+        raise ConfigError(f"{name}.delta must be positive, found {term.delta}.")
 
 
 def weights(config: LossConfig, progress: float) -> Float[np.ndarray, " terms"]:

@@ -9,8 +9,8 @@ from jmlip.core.structure import Structure
 from jmlip.models.hipnn import HIPNN
 from jmlip.potentials.potential import Potential
 from jmlip.training.checkpoints import DIRECTORY
-from jmlip.training.config import TrainingConfig
-from jmlip.training.devices import has_precisions
+from jmlip.training.config import LoopConfig, TrainingConfig
+from jmlip.training.devices import has_precisions, require_devices
 from jmlip.training.loss_config import PAIR_TERMS
 from jmlip.training.records import CSV_NAME, JSONL_NAME
 from jmlip.training.run_files import POTENTIAL
@@ -33,6 +33,21 @@ def notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str]
         )
     if config.loss.stress is None and any(has_label(s, "stress") for s in train):
         yield "the loss has no term for the stresses of the data; add loss.stress to learn them."
+
+
+def require_divisible(loop: LoopConfig) -> None:
+    """Refuse to divide batches among more devices than they have structures, or than there are.
+
+    Raises:
+        ConfigError: a device would have nothing to do, or is not there.
+    """
+    if loop.batch_size < loop.devices * loop.accumulate:
+        raise ConfigError(
+            "training.batch_size must give every device a structure in each of its turns, found "
+            f"{loop.batch_size} structures for devices = {loop.devices} and accumulate = "
+            f"{loop.accumulate}; raise it, or lower one of them."
+        )
+    require_devices(loop.devices)
 
 
 def require_orders(

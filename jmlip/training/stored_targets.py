@@ -78,7 +78,10 @@ def save_targets(folder: Path, targets: Targets, made_from: Mapping[str, Any]) -
         JmlipError: the place cannot be written.
     """
     if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} must be a directory for labels by teachers, found a file.")
+        raise DataError(
+            f"{folder} must be a directory for labels by teachers, found a file; move it, or "
+            "choose another place for the run."
+        )
     stored = Targets(
         *(write_store(part, folder / name) for name, part in targets._asdict().items())
     )

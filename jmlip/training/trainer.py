@@ -35,8 +35,9 @@ from jmlip.training.processes import gathered
 from jmlip.training.progress import Display, Status
 from jmlip.training.records import epoch_record
 from jmlip.training.residuals import Residuals
+from jmlip.training.rows import State, own
 from jmlip.training.run_files import RunFiles
-from jmlip.training.step import Compilations, Controls, Step, StepReport, TrainState
+from jmlip.training.step import Compilations, Controls, Step, StepReport
 from jmlip.training.taken import READ_EVERY_STEPS, Taken, Unread
 from jmlip.training.validation import Validation, validate
 
@@ -44,12 +45,12 @@ from jmlip.training.validation import Validation, validate
 class Asked(NamedTuple):
     """A step that a run wants to be taken."""
 
-    state: TrainState
+    state: State
     fed: Fed
     controls: Controls
 
 
-Steps = Generator[Asked, tuple[TrainState, StepReport], str]
+Steps = Generator[Asked, tuple[State, StepReport], str]
 """Asks for steps, is sent what they gave, and ends with what ended the run."""
 
 
@@ -61,10 +62,11 @@ class Trainer:
     begun: float  # when the call began, on the monotonic clock
     step: Step
     compare: Callable[[Params, Batch], Residuals]
-    devices: Devices
+    devices: Devices  # where steps are taken
+    compared_on: Devices  # where predictions are compared with the validation set
     train: Feed
     validation: Feed
-    state: TrainState
+    state: State
     files: RunFiles
     display: Display
     interrupt: Interrupt
@@ -113,8 +115,7 @@ class Trainer:
         try:
             asked = next(steps)
             while True:
-                found = self.step(asked.state, asked.fed.batch, asked.controls)
-                asked = steps.send(found)
+                asked = steps.send(self.step(own(asked.state), asked.fed.batch, asked.controls))
         except StopIteration as ended:
             return ended.value
 
@@ -165,7 +166,7 @@ class Trainer:
             return "patience"
         return None
 
-    def _epoch(self) -> Generator[Asked, tuple[TrainState, StepReport], str | None]:
+    def _epoch(self) -> Generator[Asked, tuple[State, StepReport], str | None]:
         course, batch_size = self.course, self.course.plateau.batch_size
         made = self.train.epoch(course.epoch, batch_size, start=course.batch)
         place = lambda fed: fed._replace(batch=self.devices.place(fed.batch))
@@ -204,7 +205,7 @@ class Trainer:
         )
         return Asked(self.state, fed, controls)
 
-    def _took(self, fed: Fed, state: TrainState, report: StepReport) -> None:
+    def _took(self, fed: Fed, state: State, report: StepReport) -> None:
         course, rate = self.course, self._learning_rate()
         self.state = state
         if self._first_step_s is None:
@@ -247,8 +248,9 @@ class Trainer:
 
     def _validate(self) -> Validation:
         batches = self.validation.all_batches(self.config.training.batch_size)
-        with contextlib.closing(prefetched(batches, self.devices.place)) as placed:
-            return validate(self.compare, self.state.average, placed, self.config)
+        average = self.compared_on.everywhere(self.state.average)
+        with contextlib.closing(prefetched(batches, self.compared_on.place)) as placed:
+            return validate(self.compare, average, placed, self.config)
 
     def _select(self, validation: Validation) -> None:
         course, selected = self.course, validation.selected
@@ -259,7 +261,7 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         self._read()
-        self.files.save(self.state, self.best, self.course)
+        self.files.save(own(self.state), self.best, self.course)
         self._keep()
         self._unread.lap(self.course)
         self._saved_at = time.monotonic()

@@ -45,6 +45,11 @@ def change(assignment: str, message: str, code: int = 2) -> Case:
     return Case(f"{TRAIN} --set {assignment}", code, message)
 
 
+def members(words: str, message: str) -> Case:
+    """An ensemble that cannot be trained."""
+    return Case(f"ensemble {{c}} --run {{t}}/run --members {words}", 2, message)
+
+
 CASES = {
     # outputs that would replace inputs
     "errors over data": Case("evaluate {p} {d} --json {d}", 2, "must not overwrite an input"),
@@ -69,6 +74,27 @@ CASES = {
         f"{TRAIN} --coordinator here --processes 2 --process-id 0", 2, "must be HOST:PORT"
     ),
     "devices for a small batch": change("training.devices=999", "every device a structure"),
+    "devices that are not there, known before data are read": change(
+        "training.devices=2 --set data.train=no.xyz", "not be more than there are"
+    ),
+    "devices for members that are divided, not spread": members(
+        "2 --set training.devices=999", "every device a structure"
+    ),
+    "devices without a member": members(
+        "2 --together --set training.devices=3", "training.devices = 3 and 2 at once"
+    ),
+    "devices without a member of a group": members(
+        "4 --together --at-once 1 --set training.devices=2", "training.devices = 2 and 1 at once"
+    ),
+    "devices that are not there, for members": members(
+        "2 --together --set training.devices=2", "not be more than there are"
+    ),
+    "members that take turns": members(
+        "2 --together --set training.accumulate=2", "found training.accumulate = 2"
+    ),
+    "groups of members one by one": members("2 --at-once 1", "means nothing without --together"),
+    "groups of no members": members("2 --together --at-once 0", "at least 1, found 0"),
+    "no members together": members("0 --together", "at least one member"),
     # files of data
     "data absent": Case("evaluate {p} {t}/no.xyz", 1, "no such file"),
     "data is a directory": Case("evaluate {p} {t}", 1, ""),
@@ -104,8 +130,8 @@ CASES = {
     "JSON below a file": Case("evaluate {p} {d} --json {d}/e.json", 1, "cannot write"),
     "JSON in /proc": Case("evaluate {p} {d} --json /proc/e.json", 1, "cannot write"),
     # potentials
-    "potential absent": Case("evaluate {t}/no {d}", 1, "directory"),
-    "potential is a file": Case("evaluate {d} {d}", 1, "directory"),
+    "potential absent": Case("evaluate {t}/no {d}", 1, "the directory 'potential' of a run"),
+    "potential is a file": Case("evaluate {d} {d}", 1, "the directory 'potential' of a run"),
     "potential is empty": Case("evaluate {t} {d}", 1, "config.json"),
     "info of nothing": Case("info {t}/nothing", 1, "no such file"),
     # dynamics and relaxation
@@ -168,6 +194,8 @@ CASES = {
     "choice unknown": change("optimizer.name=adma", "'adam'"),
     "cutoff negative": change("model.cutoff=-1.0", "model"),
     "model larger than memory": change("model.n_features=1000000000", "must fit into memory"),
+    "potential without a name": change("model={{potential=''}}", "found ''; name the directory"),
+    "weight of a term negative": change("loss.forces.weight=-1", "loss.forces.weight must be from"),
     "learning rate zero": change("optimizer.learning_rate=0.0", "positive"),
     "fraction beyond 1": change("data.validation_fraction=1.5", "between 0 and 1"),
     "part too small": change("data.validation_fraction=0.001", "empty", code=1),

@@ -1,6 +1,8 @@
 """`jmlip ensemble` and `jmlip distill`: what they leave, resumed runs, hidden labels, bad input."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import shutil
 import tomllib
@@ -32,7 +34,7 @@ PARAMS = "potential/params.safetensors"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Data, configurations, two teachers in `ensemble`, and a distillation in `run`."""
+    """Data, configurations, two teachers in `ensemble`, a distillation in `run`, its notices."""
     place = tmp_path_factory.mktemp("distill")
     write(place / "hydrogen.xyz", hydrogen(30, 0))
     write(place / "held-out.xyz", hydrogen(10, 1))
@@ -40,7 +42,9 @@ def place(tmp_path_factory):
     (place / "trained.toml").write_text(TRAINED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jmlip.cli.run_report.write_run_report", lambda *_, **__: [])
-        assert main(["distill", str(place / "members.toml"), "--run", str(place / "run")]) == 0
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            assert main(["distill", str(place / "members.toml"), "--run", str(place / "run")]) == 0
+    (place / "said.txt").write_text(said.getvalue())
     (place / "run" / "teachers" / "ensemble").rename(place / "ensemble")
     return place
 
@@ -127,6 +131,12 @@ def test_killed_anywhere_and_resumed_it_ends_the_same(place, jmlip, tmp_path, mo
     assert (run / "errors.json").read_text() == (place / "run" / "errors.json").read_text()
 
 
+def test_notices_are_given_once_for_teachers_and_student(place):
+    said = (place / "said.txt").read_text()
+    assert said.count("notice: the rate of learning rises for") == 1
+    assert said.count("stopped by max_epochs") == 3
+
+
 def test_hidden_forces_cannot_leak(place, jmlip, tmp_path, no_report):
     """With absurd forces in the files, everything is as it is with the right ones."""
     rng = np.random.default_rng(0)
@@ -175,10 +185,12 @@ def test_an_ensemble_grows_and_its_members_are_only_read(place, jmlip, tmp_path)
     start, end = ENERGIES.index("[loss]"), ENERGIES.index("[optimizer]")
     (place / "ensemble.toml").write_text(ENERGIES[:start] + ENERGIES[end:])
     words = ["ensemble", place / "ensemble.toml", "--run", run, "--together", "--members", 4]
+    words[1:1] = ["--at-once", 3]  # groups are of members 0 to 2, and of 3
     written = (run / "member_0" / PARAMS).stat().st_mtime_ns
     result = jmlip(*words, "--resume")
     assert result.code == 0, result.err
-    assert "2 of 4 members together, the first:" in result.out
+    assert result.out.count("1 of 4 members together, the first:") == 2
+    assert result.err.count("notice: the rate of learning rises for") == 1
     assert "member 1 of 4 is trained." in result.out
     assert "mean of 4" in result.out
     assert (run / "member_0" / PARAMS).stat().st_mtime_ns == written

@@ -52,9 +52,10 @@ def test_a_run_starts_from_the_potential_with_references_of_its_own_data(
     ("options", "code", "message"),
     [
         (("--set", "model.potential=elsewhere"), 1, "must be a directory, and there is none"),
-        (("--set", "model.cutoff=3.0"), 2, "and stand alone"),
-        (("--set", "model.kind=mace"), 2, "and stand alone"),
-        (("--set", "model.potential=[]"), 2, "must be a directory, and stand alone"),
+        (("--set", "model.cutoff=3.0"), 2, "must stand alone"),
+        (("--set", "model.kind=mace"), 2, "must stand alone"),
+        (("--set", "model.potential=[]"), 2, "must be the directory of a potential, found []"),
+        (("--set", "model.potential="), 2, "must be the directory of a potential, found ''"),
     ],
 )
 def test_impossible_starts(jmlip, configuration, tmp_path, options, code, message):

@@ -67,7 +67,7 @@ def test_a_frozen_small_part_stays_and_the_rest_learns(train, jmlip, folder, pot
     ("assignments", "small", "message"),
     [
         ((), "{potential='elsewhere'}", "must be a directory, and there is none"),
-        ((), "{potential='run/potential', cutoff=3.0}", "and stand alone"),
+        ((), "{potential='run/potential', cutoff=3.0}", "must stand alone"),
         ((), "{cutoff=3.0}", "model.small must have kind, or potential"),
         ((), "{kind='hipn'}", "unknown model.small.kind 'hipn': did you mean 'hipnn'"),
         ((), "{kind='pair'}", "model.small must be a single model"),

@@ -5,6 +5,7 @@
 NAME is a key of `RUNS`, PROCESS the number of one of two processes, which meet at PORT.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from jmlip.core.config import from_dict
 from jmlip.training import trainer
 from jmlip.training.config import TrainingConfig
 from jmlip.training.loop import fit
+from jmlip.training.together import Run, fit_together
 from tests.training import argon
 
 RUNS = {
@@ -27,6 +29,7 @@ RUNS = {
     "eight": {"devices": 8},
     "pmap": {"devices": 2, "parallel": "pmap", "accumulate": 2},
 }
+MEMBERS = 3
 TOLD_AT = 3
 """Step at which one of two processes is interrupted; they ask each other at the sixteenth."""
 
@@ -36,7 +39,7 @@ def structures():
     return [s if k % 3 else s.replace(forces=None) for k, s in enumerate(argon.clusters()[:33])]
 
 
-def train(directory: Path, name: str, *, resume: bool = False, **fields):
+def configured(**fields) -> TrainingConfig:
     values = {
         "loss": {"energy": {"kind": "rmse+mae"}, "forces": {"kind": "rmse+mae"}},
         "optimizer": {
@@ -47,10 +50,47 @@ def train(directory: Path, name: str, *, resume: bool = False, **fields):
         },
         "training": {"batch_size": 8, "max_epochs": 5, "ema_decay": 0.9, "dtype": "float64"},
     }
-    values["training"] |= RUNS[name] | fields
-    config, data = from_dict(TrainingConfig, values), structures()
+    values["training"] |= fields
+    return from_dict(TrainingConfig, values)
+
+
+def train(directory: Path, name: str, *, resume: bool = False, **fields):
+    config, data = configured(**RUNS[name] | fields), structures()
     options = {"resume": resume, "progress": False}
     return fit(argon.untrained(), data[:27], data[27:], config, directory / name, **options)
+
+
+def train_members(directory: Path, name: str, **fields) -> None:
+    """Members that differ in first parameters, order of the data and number of epochs."""
+    first, data, runs = argon.untrained(), structures(), []
+    for number in range(MEMBERS):
+        params = jax.tree.map(lambda leaf, k=number: (1.0 + 0.01 * k) * leaf, first.params)
+        config = configured(**{"seed": number, "max_epochs": 2 + number % 2, **fields})
+        potential = dataclasses.replace(first, params=params)
+        place = directory / f"members-{name}" / f"member_{number}"
+        runs.append(Run(potential, data[:27], data[27:], config, place))
+    for number, fitted in enumerate(fit_together(runs, progress=False)):
+        save(directory / f"members-{name}-{number}.npy", fitted.params)
+
+
+def spread_members(directory: Path) -> None:
+    """On one device, on two, stopped after the first step and resumed there, and on one."""
+    train_members(directory, "one")
+    took, placed = trainer.Trainer._took, {}
+
+    def took_and_looked(self, fed, state, report):
+        shards = jax.tree.leaves(state.stacked)[0].addressable_shards
+        placed.update({s.device.id: len(s.data) for s in shards})
+        took(self, fed, state, report)
+
+    trainer.Trainer._took = took_and_looked
+    train_members(directory, "two", devices=2)
+    trainer.Trainer._took = took
+    (directory / "placed.json").write_text(json.dumps(sorted(placed.items())))
+    train_members(directory, "resumed", devices=2, max_minutes=1e-9)
+    shutil.copytree(directory / "members-resumed", directory / "members-moved")
+    train_members(directory, "resumed", devices=2)
+    train_members(directory, "moved")
 
 
 def save(path: Path, params) -> None:
@@ -86,6 +126,7 @@ def main(directory: Path, names: list[str]) -> None:
     shutil.copytree(directory / "parts" / "two", directory / "parts" / "one")
     save(directory / "resumed.npy", train(directory / "parts", "two", resume=True).params)
     save(directory / "moved.npy", train(directory / "parts", "one", resume=True).params)
+    spread_members(directory)
     sys.stdout.write(json.dumps(len(jax.devices())))
 
 

@@ -1,4 +1,7 @@
-"""A run on several devices, in turns, or in two processes is the run on one device."""
+"""A run on several devices, in turns, or in two processes is the run on one device.
+
+And so are members of an ensemble that are spread over them.
+"""
 
 import csv
 import json
@@ -16,7 +19,7 @@ from jmlip.core.config import from_dict
 from jmlip.core.errors import ConfigError
 from jmlip.training.config import LoopConfig, TrainingConfig
 from jmlip.training.loop import fit
-from tests.training.divided import RUNS
+from tests.training.divided import MEMBERS, RUNS
 
 ROOT = Path(__file__).parents[2]
 DEVICES = "--xla_force_host_platform_device_count"
@@ -92,7 +95,6 @@ def test_two_processes_take_the_run_of_one_and_stop_together(runs, tmp_path):
     [
         ({"devices": 0}, "training.devices must be at least 1, found 0"),
         ({"accumulate": 0}, "training.accumulate must be at least 1, found 0"),
-        ({"batch_size": 7, "devices": 2, "accumulate": 4}, "found 7 structures for devices = 2"),
         ({"matmul_precision": "tf32", "dtype": "float64"}, "with training.dtype = 'float64'"),
         ({"parallel": "pmap"}, "training.parallel has no meaning with training.devices = 1"),
     ],
@@ -102,7 +104,38 @@ def test_what_has_no_meaning_is_refused(fields, message):
         LoopConfig(**fields)
 
 
-def test_devices_that_are_not_there_are_refused(untrained, clusters, tmp_path):
-    config = from_dict(TrainingConfig, {"loss": {"energy": {}}, "training": {"devices": 2}})
-    with pytest.raises(ConfigError, match="not be more than there are, found 2 and 1 in each of 1"):
-        fit(untrained, clusters[:8], clusters[8:], config, tmp_path, progress=False)
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"devices": 2}, "not be more than there are, found 2 and 1 in each of 1"),
+        ({"batch_size": 7, "devices": 2, "accumulate": 4}, "found 7 structures for devices = 2"),
+    ],
+)
+def test_batches_that_cannot_be_divided_are_refused_before_data_are_read(
+    untrained, fields, message, tmp_path
+):
+    config = from_dict(TrainingConfig, {"loss": {"energy": {}}, "training": fields})
+    with pytest.raises(ConfigError, match=message):
+        fit(untrained, [], [], config, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("member", range(MEMBERS))
+def test_members_spread_over_devices_are_those_of_one(member, runs):
+    """Three members on two devices: one of these has room for a fourth."""
+    one, two = (runs / f"members-{name}" / f"member_{member}" for name in ("one", "two"))
+    np.testing.assert_allclose(curve(two), curve(one), rtol=SAME)
+    assert len(curve(one)) == 2 + member % 2  # they end at different epochs
+    found = {
+        name: np.load(runs / f"members-{name}-{member}.npy")
+        for name in ("one", "two", "resumed", "moved")
+    }
+    np.testing.assert_allclose(found["two"], found["one"], rtol=1e-8, atol=SAME)
+    np.testing.assert_allclose(found["moved"], found["one"], rtol=1e-8, atol=SAME)
+    np.testing.assert_array_equal(found["resumed"], found["two"])
+
+
+def test_members_differ_and_each_device_has_its_own(runs):
+    first, *others = (np.load(runs / f"members-one-{k}.npy") for k in range(MEMBERS))
+    assert all(np.abs(other - first).max() > 1e-3 for other in others)
+    placed = json.loads((runs / "placed.json").read_text())
+    assert placed == [[0, 2], [1, 2]]  # devices and their rows

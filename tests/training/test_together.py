@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from jmlip.core.config import from_dict
-from jmlip.core.errors import ConfigError
+from jmlip.core.errors import ConfigError, JmlipError
 from jmlip.factory import make_model
 from jmlip.potentials.potential import initial_potential
 from jmlip.potentials.storage import smallest_graph
@@ -116,7 +116,7 @@ def test_native_kernels_serve_members_side_by_side(clusters):
         expected, alone_ = step(one.state, one.fed.batch, one.controls)
         np.testing.assert_allclose(report.terms, alone_.terms, rtol=1e-5)
         np.testing.assert_allclose(report.gradient_norm, alone_.gradient_norm, rtol=1e-5)
-        assert_same(state.params, expected.params)
+        assert_same(state.on_host().params, expected.params)
 
 
 def test_interrupted_together_they_go_on_to_the_same_end(run_of, tmp_path, monkeypatch):
@@ -145,6 +145,16 @@ def test_interrupted_together_they_go_on_to_the_same_end(run_of, tmp_path, monke
         assert one.provenance["training"]["epochs"] == other.provenance["training"]["epochs"]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 12 GB")])
+def test_what_does_not_fit_into_memory_is_said_with_what_to_do(run_of, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr("jmlip.training.together.take_turns", full)
+    with pytest.raises(JmlipError, match=r"found 3 on each of 1 that do not; .* --at-once"):
+        fit_together([run_of(n) for n in range(3)], progress=False)
+
+
 def test_what_cannot_share_a_program_is_refused(run_of, untrained, tmp_path):
     wider = type(untrained.model)(dataclasses.replace(untrained.model.config, width=9))
     with pytest.raises(ConfigError, match=r"the same model\.width, which follows from the data"):
@@ -154,6 +164,11 @@ def test_what_cannot_share_a_program_is_refused(run_of, untrained, tmp_path):
     both = [run_of(n, loss={"energy": {}, "hierarchy": {"weight": 0.1}}) for n in (0, 1)]
     with pytest.raises(ConfigError, match=r"cannot have loss\.hierarchy"):
         fit_together(both)
-    with pytest.raises(ConfigError, match=r"one turn, found training\.devices = 1 and .* = 2"):
-        fit_together([run_of(n, accumulate=2) for n in (0, 1)])
+    for message, fields in {
+        r"whole batches, found training\.accumulate = 2": {"accumulate": 2},
+        r"by sharding, found training\.parallel = 'pmap'": {"devices": 2, "parallel": "pmap"},
+        r"training\.devices must not be more than there are, found 2 and 1": {"devices": 2},
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            fit_together([run_of(n, **fields) for n in (0, 1)])
     assert not any(tmp_path.iterdir())
