@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def built(case: str, n_least: int) -> Structure:
-    """Ethanol on a simple cubic lattice, or a perfect crystal, which the first step sets in motion."""
+    """Ethanol on a cubic lattice, or a perfect crystal, which the first step sets in motion."""
     if case in CRYSTALS:
         element, constant = CRYSTALS[case]
         n = int(np.ceil(np.cbrt(n_least / 4) - 1e-9))
