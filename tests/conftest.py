@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
-# Compiling costs more than computing here: with few of LLVM's optimizations a quarter less.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# Compiling costs more than computing here: without LLVM's optimizations, and with the older
+# emitters of loops, not half as much. What tests start in processes of their own has both as well.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 
 import jax
 import pytest
