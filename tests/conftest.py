@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
-# Compiling costs more than computing here: with few of LLVM's optimizations a quarter less.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# Compiling costs more than computing here: without LLVM's optimizations, and with the older
+# emitters of loops, it takes half as long. Processes that tests start have both as well.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 
 import jax
 import pytest
@@ -12,8 +15,13 @@ import pytest
 jax.config.update("jax_debug_nans", True)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".jax_cache"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+CACHE = {
+    "jax_compilation_cache_dir": str(Path(__file__).parents[1] / ".jax_cache"),
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
+}
+for name, value in CACHE.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)  # for processes that tests start
 
 
 @pytest.fixture

@@ -20,12 +20,12 @@ def compiled(potential):
     return jax.jit(functools.partial(evaluate, potential.apply))
 
 
-def graph_of(structures, bucket, dtype):
+def graph_of(structures, dtype):
     frames = [
         make_frame(s, species=SPECIES, cutoff=CUTOFF, reference_energies=REFERENCE_ENERGIES)
         for s in structures
     ]
-    graph = pad_batch(frames, bucket, cutoff=CUTOFF, dtype=dtype).graph
+    graph = pad_batch(frames, ROOM, cutoff=CUTOFF, dtype=dtype).graph
     return jax.tree.map(jnp.asarray, graph)
 
 
@@ -54,7 +54,7 @@ AWKWARD = {
 }
 
 
-ROOM = Bucket(6, 18, 2)  # for each of them: one program
+ROOM = Bucket(6, 18, 2)  # for every graph of this file: one program
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def loss_gradient(potential):
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_geometries_have_finite_derivatives(potential, loss_gradient, name):
     """Of energies and forces, with respect to the parameters."""
-    graph = graph_of(AWKWARD[name], ROOM, np.float32)
+    graph = graph_of(AWKWARD[name], np.float32)
     value, gradient = loss_gradient(params_of(potential, np.float32), graph)
     assert np.isfinite(value)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
@@ -78,7 +78,7 @@ def test_awkward_geometries_have_finite_derivatives(potential, loss_gradient, na
 @pytest.mark.parametrize("name", ["a line", "a square", "a cubic crystal"])
 def test_forces_have_the_symmetry_of_the_structure(x64, potential, compiled, name):
     structures = AWKWARD[name]
-    graph = graph_of(structures, ROOM, np.float64)
+    graph = graph_of(structures, np.float64)
     forces = np.asarray(compiled(params_of(potential, np.float64), graph).forces)
     positions = structures[0].positions
     if name == "a square":  # along the diagonals, all alike
@@ -95,8 +95,8 @@ def test_forces_have_the_symmetry_of_the_structure(x64, potential, compiled, nam
 @pytest.mark.parametrize("third", [False, True], ids=["pair", "many"])
 def test_energy_and_forces_are_continuous_at_the_cutoff(x64, subject, potential, compiled, third):
     """An atom that leaves: what is above the value outside must vanish with the distance h."""
-    params, bucket = params_of(potential, np.float64), Bucket(4, 3, 2)
-    at = lambda r: compiled(params, graph_of([pair(r, third)], bucket, np.float64))
+    params = params_of(potential, np.float64)
+    at = lambda r: compiled(params, graph_of([pair(r, third)], np.float64))
     outside = at(CUTOFF + 1e-9)
     energies, forces = [], []
     for h in (1e-2, 1e-3, 1e-4):
@@ -116,16 +116,16 @@ def test_energy_and_forces_are_continuous_at_the_cutoff(x64, subject, potential,
 
 def test_compiled_is_as_not_compiled(x64, potential, compiled):
     structures = AWKWARD["a square"]
-    graph = graph_of(structures, ROOM, np.float64)
+    graph = graph_of(structures, np.float64)
     params = params_of(potential, np.float64)
-    plain = evaluate(potential.apply, params, graph)
-    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(compiled(params, graph)), strict=True):
+    plain, output = potential.apply(params, graph), compiled(params, graph).output
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(output), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_results_have_the_precision_of_the_input(x64, potential, dtype):
-    graph = graph_of([pair(1.3, third=True)], Bucket(4, 3, 2), dtype)
+    graph = graph_of([pair(1.3, third=True)], dtype)
     found = jax.eval_shape(
         lambda params: evaluate(potential.apply, params, graph), params_of(potential, dtype)
     )
@@ -134,8 +134,9 @@ def test_results_have_the_precision_of_the_input(x64, potential, dtype):
 
 def test_order_of_neighbors_does_not_matter(x64, potential, compiled):
     """The same pairs in other slots of their atoms."""
-    graph = graph_of([pair(1.3, third=True)], Bucket(4, 4, 2), np.float64)
-    order = np.random.default_rng(0).permuted(np.arange(16).reshape(4, 4), axis=1).reshape(-1)
+    graph = graph_of([pair(1.3, third=True)], np.float64)
+    slots = np.arange(ROOM.n_atoms * ROOM.n_slots).reshape(ROOM.n_atoms, -1)
+    order = np.random.default_rng(0).permuted(slots, axis=1).reshape(-1)
     place = jnp.asarray(np.argsort(order), jnp.int32)  # where each old slot stands now
     edges = graph.edges._replace(
         vector=graph.edges.vector[order],
@@ -151,7 +152,7 @@ def test_order_of_neighbors_does_not_matter(x64, potential, compiled):
 
 def test_padding_gets_no_gradient_and_gives_none(x64, potential):
     """Whatever vectors stand in padding slots, energies and gradients stay as they are."""
-    graph = graph_of([pair(1.3, third=True)], Bucket(6, 4, 2), np.float64)
+    graph = graph_of([pair(1.3, third=True)], np.float64)
     params = params_of(potential, np.float64)
 
     def energy(params, vector):

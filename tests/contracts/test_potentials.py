@@ -5,6 +5,7 @@ program, and derivatives of pure functions are taken together in another; the te
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,13 @@ from jmlip.core.structure import Structure
 from jmlip.factory import load_potential
 from jmlip.graphs.batching import Bucket, exact_bucket, make_frame, pad_batch
 from jmlip.graphs.device_neighbors import allocate
-from jmlip.potentials.evaluate import atomic_virials, evaluate, hessian, hessian_vector_product
+from jmlip.potentials.evaluate import (
+    Evaluation,
+    atomic_virials,
+    evaluate,
+    hessian,
+    hessian_vector_product,
+)
 from jmlip.potentials.positions import make_position_energy
 from jmlip.potentials.potential import save_potential
 from jmlip.potentials.predict import Prediction
@@ -56,6 +63,11 @@ DIRECTION = {
     name: np.random.default_rng(3).normal(size=(structure.n_atoms, 3))
     for name, structure in STRUCTURES.items()
 }
+
+
+ROOM = Bucket(20, 64, 5)  # more of all than both structures need
+ATOMS = {"molecule": slice(0, 9), "crystal": slice(9, 12)}  # in a graph of both
+GRAPH = {name: index for index, name in enumerate(STRUCTURES)}
 
 
 def shifted(structure: Structure, displacement) -> Structure:
@@ -139,40 +151,47 @@ def double(potential):
     return potential.astype("float64").params
 
 
-def graph_of_both(*, padded: bool):
+def graph_of(structures, *, padded: bool):
     frames = [
         make_frame(s, species=SPECIES, cutoff=CUTOFF, reference_energies=REFERENCE_ENERGIES)
-        for s in STRUCTURES.values()
+        for s in structures
     ]
-    exact = exact_bucket(frames)
-    large = Bucket(4 * exact.n_atoms, 2 * exact.n_slots, 4 * exact.n_graphs)
-    bucket = large if padded else exact
+    bucket = ROOM if padded else exact_bucket(frames)
     return pad_batch(frames, bucket, cutoff=CUTOFF, dtype=np.float64).graph
 
 
-@pytest.fixture(scope="module")
-def derivatives(potential):
-    """Evaluation, atomic virials and Hessian products of both structures, by name."""
+class Derivatives(NamedTuple):
+    """Of one padded graph."""
 
+    evaluation: Evaluation
+    atomic_virials: np.ndarray
+    products: np.ndarray  # of the Hessian
+
+
+@pytest.fixture(scope="module")
+def compute(potential) -> Callable[[list[Structure]], Derivatives]:
     @jax.jit
-    def compute(params, graph, direction):
-        evaluation = evaluate(potential.apply, params, graph)
-        return (
-            evaluation.virial,
+    def compiled(params, graph, direction):
+        return Derivatives(
+            evaluate(potential.apply, params, graph),
             atomic_virials(potential.apply, params, graph),
             hessian_vector_product(potential.apply, params, graph, direction),
         )
 
-    with jax.enable_x64(True):
-        direction = np.concatenate(list(DIRECTION.values()))
-        virial, virials, products = compute(
-            double(potential), graph_of_both(padded=False), direction
-        )
-    atoms = {"molecule": slice(0, 9), "crystal": slice(9, 12)}
-    return {
-        name: (np.asarray(virial[graph]), np.asarray(virials[part]), np.asarray(products[part]))
-        for graph, (name, part) in enumerate(atoms.items())
-    }
+    def compute(structures):
+        with jax.enable_x64(True):
+            direction = np.zeros((ROOM.n_atoms, 3))
+            direction[:12] = np.concatenate(list(DIRECTION.values()))
+            found = compiled(double(potential), graph_of(structures, padded=True), direction)
+        return jax.tree.map(np.asarray, found)
+
+    return compute
+
+
+@pytest.fixture(scope="module")
+def derivatives(compute) -> Derivatives:
+    """Of both structures in one graph."""
+    return compute(list(STRUCTURES.values()))
 
 
 def same_energy(found: Prediction, expected: Prediction, factor: float = 1.0) -> None:
@@ -203,7 +222,8 @@ def test_stress_is_a_difference_of_strains(all_predictions):
 
 
 def test_atomic_virials_sum_to_the_virial(derivatives, name, prediction, structure):
-    virial, virials, _ = derivatives[name]
+    virial = derivatives.evaluation.virial[GRAPH[name]]
+    virials = derivatives.atomic_virials[ATOMS[name]]
     assert np.abs(virial).max() > 1e-2
     np.testing.assert_allclose(virials.sum(0), virial, **SAME)
     if structure.is_periodic:
@@ -213,17 +233,18 @@ def test_atomic_virials_sum_to_the_virial(derivatives, name, prediction, structu
 def test_hessian_products_are_differences_of_forces(derivatives, name, predictions):
     below, above = (predictions("direction", sign).forces for sign in (-1, 1))
     expected = (below - above) / (2.0 * STEP)
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(derivatives[name][2], expected, rtol=1e-5, atol=1e-5 * scale)
+    found, scale = derivatives.products[ATOMS[name]], np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * scale)
 
 
 def test_hessian_is_symmetric_and_holds_its_products(x64, potential, derivatives):
-    compute = jax.jit(hessian, static_argnums=0)
-    found = compute(potential.apply, double(potential), graph_of_both(padded=False))
+    compiled = jax.jit(hessian, static_argnums=0)
+    graph = graph_of(STRUCTURES.values(), padded=False)
+    found = compiled(potential.apply, double(potential), graph)
     full = np.asarray(found).reshape(36, 36)
     np.testing.assert_allclose(full, full.T, atol=1e-9 * np.abs(full).max())
     direction = np.concatenate(list(DIRECTION.values())).ravel()
-    expected = np.concatenate([products for _, _, products in derivatives.values()]).ravel()
+    expected = derivatives.products[:12].ravel()
     np.testing.assert_allclose(full @ direction, expected, rtol=1e-8, atol=1e-8)
 
 
@@ -264,22 +285,22 @@ def test_isolated_atom_has_no_force(all_predictions):
     assert not np.any(atom.forces)
 
 
-def test_padding_changes_nothing(x64, potential, all_predictions):
-    compiled = jax.jit(evaluate, static_argnums=0)
-    found = compiled(potential.apply, double(potential), graph_of_both(padded=True))
-    for graph, (name, atoms) in enumerate({"molecule": slice(9), "crystal": slice(9, 12)}.items()):
+def test_padding_changes_nothing(derivatives, all_predictions):
+    found = derivatives.evaluation
+    for name, atoms in ATOMS.items():
         expected = all_predictions[name, "itself"]
         np.testing.assert_allclose(found.forces[atoms], expected.forces, **SAME)
         if expected.stress is not None:
-            np.testing.assert_allclose(found.stress[graph], expected.stress, **SAME)
+            np.testing.assert_allclose(found.stress[GRAPH[name]], expected.stress, **SAME)
     for padding in (found.energy[2:], found.forces[12:], found.virial[2:], found.stress[2:]):
         assert not np.any(padding)
 
 
-def test_alone_is_as_in_a_batch(potential, prediction, structure):
-    alone = potential.predict([structure], dtype="float64")[0]
-    same_energy(alone, prediction)
-    np.testing.assert_allclose(alone.forces, prediction.forces, **SAME)
+def test_alone_is_as_in_a_batch(compute, derivatives, structure, name):
+    alone, n = compute([structure]).evaluation, structure.n_atoms
+    together = derivatives.evaluation
+    np.testing.assert_allclose(alone.energy[0], together.energy[GRAPH[name]], rtol=1e-13)
+    np.testing.assert_allclose(alone.forces[:n], together.forces[ATOMS[name]], **SAME)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from jmlip.data import read
@@ -21,7 +20,6 @@ def run(path, n_devices):
     settings = {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {DEVICES}={n_devices}",
         "PYTHONPATH": str(ROOT),
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
     }
     command = [sys.executable, "-m", "tests.md.sharded", str(path)]
     return subprocess.run(

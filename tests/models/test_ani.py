@@ -44,9 +44,8 @@ def test_energies_and_forces_are_those_of_torchani(x64, n_slots):
     features = jax.jit(lambda graph: symmetry_functions(graph, CONFIG))(graph)
     np.testing.assert_allclose(features[:12].sum(0), REFERENCE["aev_sums"], rtol=1e-10, atol=1e-12)
     apply = lambda params, graph: ANI(CONFIG).apply({"params": params}, graph)
-    found = jax.jit(lambda params: evaluate(apply, params, graph))(
-        reference_params(features.shape[1])
-    )
+    run = jax.jit(lambda params, graph: evaluate(apply, params, graph))
+    found = run(reference_params(features.shape[1]), graph)
     np.testing.assert_allclose(
         found.output.energy[:12], REFERENCE["atomic_energies"], rtol=1e-10, atol=1e-10
     )

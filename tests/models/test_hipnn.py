@@ -97,9 +97,9 @@ def test_model_equals_its_equations(x64, max_rank, initialization):
         max_rank=max_rank, initialization=initialization, energy_scale=3.0,
     )  # fmt: skip
     molecule, graph = small_graph(config.cutoff, np.float64)
-    params = HIPNN(config).init(jax.random.key(7), graph)["params"]
+    params = jax.jit(HIPNN(config).init)(jax.random.key(7), graph)["params"]
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
-    output = HIPNN(config).apply({"params": params}, graph)
+    output = jax.jit(HIPNN(config).apply)({"params": params}, graph)
     expected = reference_energies(jax.tree.map(np.asarray, params), config, molecule)
     n = molecule.n_atoms
     np.testing.assert_allclose(output.terms[:n], expected, rtol=1e-10, atol=1e-12)
@@ -109,7 +109,7 @@ def test_model_equals_its_equations(x64, max_rank, initialization):
 def test_energy_layers_start_at_the_expected_hierarchy():
     """Paper: terms shrink by 10^-2 per order, in units of sigma_E."""
     config = HIPNNConfig(species=SPECIES, n_features=40, energy_scale=1.0)
-    params = HIPNN(config).init(jax.random.key(0), small_graph(6.5)[1])["params"]
+    params = jax.jit(HIPNN(config).init)(jax.random.key(0), small_graph(6.5)[1])["params"]
     bound = np.sqrt(6.0 / 41.0)
     for n in (1, 2):
         largest = float(np.abs(params[f"energy_{n}"]["kernel"]).max())

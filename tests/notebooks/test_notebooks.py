@@ -1,9 +1,7 @@
 """Every teaching notebook runs from top to bottom, as a reader would run it."""
 
-import os
 from pathlib import Path
 
-import jax
 import jupytext
 import pytest
 from nbclient import NotebookClient
@@ -22,12 +20,8 @@ def test_notebook_runs(path, tmp_path):
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     )
-    client.execute(env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache_directory()})
+    client.execute()
     assert not complaints(notebook)
-
-
-def cache_directory() -> str:
-    return str(jax.config.values["jax_compilation_cache_dir"])
 
 
 def complaints(notebook) -> list[str]:

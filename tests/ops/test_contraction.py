@@ -84,8 +84,9 @@ def by_e3nn(operands, senders, inputs, degree, table):
 def test_convolution_is_that_of_e3nn(x64, name, backend):
     operands, (senders, reverse), inputs, degree, table = example(name, np.float64)
     rule = couplings(inputs, degree, table)
-    found = convolve(*operands, senders, reverse, rule, backend=backend)
-    expected = by_e3nn(operands, senders, inputs, degree, table)
+    run = jax.jit(lambda *operands: convolve(*operands, senders, reverse, rule, backend=backend))
+    found = run(*operands)
+    expected = jax.jit(lambda *x: by_e3nn(x, senders, inputs, degree, table))(*operands)
     for block, rows in zip(rule.blocks, expected, strict=True):
         _, _, start, _, _, l3, stride = block
         own = found[:, start : start + (2 * l3) * stride + 1 : stride]
@@ -170,9 +171,10 @@ def test_vmap_is_a_loop(x64, backend):
     )(x, w)
     many = jnp.stack([x, 2.0 * x, -x])
     w = w[: len(pairs.first)]
-    found = jax.vmap(run, in_axes=(0, None))(many, w)
+    found = jax.jit(jax.vmap(run, in_axes=(0, None)))(many, w)
+    alone = jax.jit(run)
     for n, one in enumerate(many):
-        for a, b in zip(found, run(one, w), strict=True):
+        for a, b in zip(found, alone(one, w), strict=True):
             np.testing.assert_allclose(a[n], b, rtol=1e-12, atol=1e-12)
 
 

@@ -50,8 +50,8 @@ def test_product_is_the_dense_sum(x64, name, backend):
             factors = ",".join(f"n{letter}c" for letter in letters)
             rows.append(np.einsum(f"{letters}me,{factors},nec->nmc", basis, *[features] * nu, own))
         expected = expected + np.concatenate(rows, axis=1)
-    found = symmetric_product(features, weights, species, table, backend=backend)
-    np.testing.assert_allclose(found, expected, atol=1e-11)
+    run = jax.jit(functools.partial(symmetric_product, table=table, backend=backend))
+    np.testing.assert_allclose(run(features, weights, species), expected, atol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,13 @@ def test_backends_agree(x64, dtype, channels):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_vmap_is_a_loop(x64, backend):
     features, weights, species, table = example("order 3")
-    run = lambda f, w: jax.grad(
-        lambda w: jnp.sum(symmetric_product(f, w, species, table, backend=backend) ** 2)
-    )(w)
+    run = jax.grad(
+        lambda w: jnp.sum(symmetric_product(features, w, species, table, backend=backend) ** 2)
+    )
     many = jnp.stack([weights, 2.0 * weights])
-    found = jax.vmap(run, in_axes=(None, 0))(features, many)
-    np.testing.assert_allclose(found, [run(features, one) for one in many], rtol=1e-11)
+    alone = jax.jit(run)
+    found = jax.jit(jax.vmap(run))(many)
+    np.testing.assert_allclose(found, [alone(one) for one in many], rtol=1e-11)
 
 
 def test_sizes_that_do_not_fit_are_named():

@@ -46,7 +46,7 @@ def untrained() -> Potential:
     return Potential(
         kind="pair",
         model=model,
-        params=model.init(jax.random.key(0), smallest_graph())["params"],
+        params=jax.jit(model.init)(jax.random.key(0), smallest_graph())["params"],
         species=model.config.species,
         cutoff=model.config.cutoff,
         reference_energies=(-3.0,),

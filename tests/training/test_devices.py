@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -32,7 +31,6 @@ def start(directory, n_devices, *words):
     settings = {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {DEVICES}={n_devices}",
         "PYTHONPATH": str(ROOT),
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
     }
     command = [sys.executable, "-m", "tests.training.divided", directory, *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -38,7 +38,7 @@ def run_of(untrained, clusters, tmp_path):
         potential = dataclasses.replace(
             untrained,
             model=model,
-            params=model.init(jax.random.key(number), smallest_graph())["params"],
+            params=jax.jit(model.init)(jax.random.key(number), smallest_graph())["params"],
             reference_energies=(-3.0 + 0.01 * number,),
         )
         values = {
