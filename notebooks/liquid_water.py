@@ -71,9 +71,9 @@ def run(potential, structure, name, **fields):
     return simulate(potential, structure, config, folder / f"{name}.h5md", progress=False)
 
 
-melted = run(small, start, "small", timestep_fs=0.5, n_steps=1200, every=40)
+melted = run(small, start, "small", timestep_fs=0.5, n_steps=800, every=20)
 print(melted.summary())
-sampled = run(pair, melted.structure, "pair", timestep_fs=2.0, n_inner=4, n_steps=100, every=5)
+sampled = run(pair, melted.structure, "pair", timestep_fs=2.0, n_inner=4, n_steps=60, every=3)
 print(sampled.summary())
 
 # %% [markdown]
@@ -86,7 +86,7 @@ print(sampled.summary())
 OXYGEN, HYDROGEN = 8, 1
 pairs = {"O-O": (OXYGEN, OXYGEN), "O-H": (OXYGEN, HYDROGEN)}
 figure, panels = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-for name, skip_ps in (("small", 0.3), ("pair", 0.0)):
+for name, skip_ps in (("small", 0.2), ("pair", 0.0)):
     frames = read_trajectory(folder / f"{name}.h5md").select(skip_ps=skip_ps).structures()
     found = radial_distributions(frames, list(pairs.values()), r_max=4.6, n_bins=70)
     for axes, (label, elements) in zip(panels, pairs.items(), strict=True):

@@ -65,7 +65,8 @@ TAUGHT: dict[str, dict[str, str]] = {
     "copper": {"loss.atomic_energies.weight": "3.0"},
 }
 FOUR = 4
-KEPT = {"teacher": "teacher", "plain": "student_plain", "four": "student_distilled"}
+KEPT = {"teacher": "teacher", "plain": "student_plain"}
+DISTILLED = {"copper": "taught"}  # what is kept as student_distilled; else that of four teachers
 
 
 def main() -> None:
@@ -102,8 +103,9 @@ def _run(study: Study, case: str, name: str, sets: Mapping[str, Any]) -> None:
     else:
         train(study, f"{case} {name}", name, sets, keep=False)
         potential = study.runs / f"{case}-{name}-seed{seed}" / "potential"
-    if seed == 0 and name in KEPT:
-        kept = HERE / "potentials" / f"{case}_{KEPT[name]}"
+    kept_as = KEPT | {DISTILLED.get(case, "four"): "student_distilled"}
+    if seed == 0 and name in kept_as:
+        kept = HERE / "potentials" / f"{case}_{kept_as[name]}"
         shutil.copytree(potential, kept, dirs_exist_ok=True)
 
 

@@ -9,7 +9,9 @@ from jmlip.cli import options as kinds
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits, looked at in every frame, that end the run")
-    group.add_argument("--max-temperature-K", type=kinds.positive(float), metavar="K")
+    group.add_argument(
+        "--max-temperature-K", type=kinds.positive(float), metavar="K", help="of all atoms"
+    )
     group.add_argument(
         "--max-force", type=kinds.positive(float), metavar="EV_A", help="on an atom, eV/angstrom"
     )
