@@ -36,14 +36,16 @@ def main() -> None:
     for name, seed in itertools.product(options.chains, options.seeds):
         run = options.runs / f"{name}-seed{seed}"
         sets = {"data.split_seed": FURTHER * seed, "training.seed": FURTHER * seed}
-        sets["data.train"] = data / ("train.xyz" if name == "chain" else "cc_train.xyz")
+        # the few energies by coupled cluster are kept here
+        train, test = (HERE / f"cc_{part}.xyz" for part in ("train", "test"))
+        if name == "chain":
+            train, test = data / "train.xyz", data / "test.xyz"
+        sets["data.train"] = train
         if name == "coupled_cluster":
             start = options.runs / f"chain-seed{seed}" / "student" / "potential"
             sets["model.potential"] = start.resolve()
         command("distill", HERE / f"{name}.toml", run, sets)
-        _score(
-            name, seed, run, jmlip.read(data / ("test.xyz" if name == "chain" else "cc_test.xyz"))
-        )
+        _score(name, seed, run, jmlip.read(test))
         if seed == 0:
             kept = HERE / "potentials" / name
             shutil.copytree(run / "student" / "potential", kept, dirs_exist_ok=True)
