@@ -25,7 +25,7 @@ from jmlip.potentials.potential import Potential
 HERE = Path(__file__).parent
 CHAINS = ("chain", "coupled_cluster")
 COLUMNS = {"frames": 2, "conformers": 2, "forces": 1}
-PARTS = ("teacher", "mean", "student")
+PARTS = ("start", "teacher", "mean", "student")
 
 
 def main() -> None:
@@ -45,7 +45,10 @@ def main() -> None:
             start = options.runs / f"chain-seed{seed}" / "student" / "potential"
             sets["model.potential"] = start.resolve()
         command("distill", HERE / f"{name}.toml", run, sets)
-        _score(name, seed, run, jmlip.read(test))
+        frames = jmlip.read(test)
+        _score(name, seed, run, frames)
+        if name == "coupled_cluster":
+            _score_start(seed, sets["model.potential"], frames)
         if seed == 0:
             kept = HERE / "potentials" / name
             shutil.copytree(run / "student" / "potential", kept, dirs_exist_ok=True)
@@ -54,6 +57,11 @@ def main() -> None:
             print(table(HERE, [f"{name} {part}" for part in PARTS], COLUMNS))
             columns = [c for c in COLUMNS if name == "chain" or c != "forces"]
             print(paired(HERE, f"{name} student", f"{name} teacher", columns), end="\n\n")
+        frames = jmlip.read(HERE / "cc_test.xyz")
+        forces = np.zeros(3 * sum(frame.n_atoms for frame in frames))
+        print(
+            "coupled_cluster, all differences zero:", _errors(frames, np.zeros(len(frames)), forces)
+        )
 
 
 def _score(name: str, seed: int, run: Path, frames: Sequence[Structure]) -> None:
@@ -77,6 +85,14 @@ def _score(name: str, seed: int, run: Path, frames: Sequence[Structure]) -> None
     head = {"seed": seed, "parameters": student.n_parameters}
     for part, row in rows.items():
         record(HERE, {"name": f"{name} {part}", **head, **row})
+
+
+def _score_start(seed: int, place: Path, frames: Sequence[Structure]) -> None:
+    """The row of the potential that the chain began with."""
+    start = jmlip.load_potential(place)
+    row = {"seed": seed, "parameters": start.n_parameters, "minutes": 0.0}
+    found = _errors(frames, *_predicted(start, frames))
+    record(HERE, {"name": "coupled_cluster start", **row, **found})
 
 
 def _minutes(run: Path) -> float:
