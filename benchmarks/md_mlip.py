@@ -21,34 +21,25 @@ warnings.filterwarnings("ignore")
 
 from ase.build import bulk  # noqa: E402
 from mlip.data.dataset_info import DatasetInfo  # noqa: E402
-from mlip.models import ForceField, Mace  # noqa: E402
+from mlip.models import ForceField  # noqa: E402
 from mlip.simulation.configs.jax_md_config import JaxMDSimulationConfig  # noqa: E402
 from mlip.simulation.enums import MDIntegrator  # noqa: E402
 from mlip.simulation.jax_md.jax_md_simulation_engine import JaxMDSimulationEngine  # noqa: E402
+from mlip_networks import make_mace  # noqa: E402
 
 TIMESTEP_FS = 0.01
 NEIGHBORS = 28.0
 PER_EPISODE = 10
-mace = step_timer.MACE
 
 
 def force_field() -> ForceField:
-    config = Mace.Config(
-        num_layers=mace["n_layers"],
-        num_channels=mace["n_channels"],
-        l_max=mace["harmonics"],
-        node_symmetry=mace["max_degree"],
-        correlation=mace["correlation"],
-        num_rbf=step_timer.N_BESSEL,
-        radial_mlp_hidden=list(step_timer.MACE_RADIAL),
-    )
     info = DatasetInfo(
         atomic_energies_map={14: 0.0},
         graph_cutoff_angstrom=step_timer.CUTOFF,
         avg_num_neighbors=NEIGHBORS,
         avg_r_min_angstrom=2.3,
     )
-    return ForceField.from_mlip_network(Mace(config, info))
+    return ForceField.from_mlip_network(make_mace(info))
 
 
 def time_of(n_episodes: int) -> list[float]:

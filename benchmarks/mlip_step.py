@@ -9,38 +9,17 @@ warnings.filterwarnings("ignore")
 
 import jax  # noqa: E402
 import mlip.models.loss as losses  # noqa: E402
+import mlip_networks  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 from mlip.data.chemical_system import ChemicalSystem  # noqa: E402
 from mlip.data.dataset_info import DatasetInfo  # noqa: E402
 from mlip.graph import Graph  # noqa: E402
 from mlip.graph.batching_helpers import batch_graphs, pad_with_graphs  # noqa: E402
-from mlip.models import ForceField, Mace, Nequip  # noqa: E402
+from mlip.models import ForceField  # noqa: E402
 from mlip.training.ema import exponentially_moving_average  # noqa: E402
 from mlip.training.training_state import init_training_state  # noqa: E402
 from mlip.training.training_step import make_train_step  # noqa: E402
-
-mace, nequip = step_timer.MACE, step_timer.NEQUIP
-NETWORKS = {
-    "mace": lambda: Mace.Config(
-        num_layers=mace["n_layers"],
-        num_channels=mace["n_channels"],
-        l_max=mace["harmonics"],
-        node_symmetry=mace["max_degree"],
-        correlation=mace["correlation"],
-        num_rbf=step_timer.N_BESSEL,
-        radial_mlp_hidden=list(step_timer.MACE_RADIAL),
-    ),
-    "nequip": lambda: Nequip.Config(
-        num_layers=nequip["n_layers"],
-        target_irreps="+".join(
-            f"{nequip['n_channels']}x{l}{'eo'[l % 2]}" for l in range(nequip["max_degree"] + 1)
-        ),
-        l_max=nequip["harmonics"],
-        num_rbf=step_timer.N_BESSEL,
-        radial_mlp_hidden=list(step_timer.NEQUIP_RADIAL),
-    ),
-}
 
 
 def graph_of(frame) -> Graph:
@@ -65,14 +44,13 @@ def padded(members: list) -> list[Graph]:
 
 members = step_timer.frames(options.path)
 graphs = padded([graph_of(frame) for frame in members])
-config = {"mace": Mace, "nequip": Nequip}[options.kind]
 info = DatasetInfo(
     atomic_energies_map=dict.fromkeys(step_timer.SYMBOLS, 0.0),
     graph_cutoff_angstrom=step_timer.CUTOFF,
     avg_num_neighbors=step_timer.mean_neighbors(members),
     avg_r_min_angstrom=0.95,
 )
-field = ForceField.from_mlip_network(config(NETWORKS[options.kind](), info))
+field = ForceField.from_mlip_network(mlip_networks.NETWORKS[options.kind](info))
 average = exponentially_moving_average(0.999)
 optimizer = optax.adam(step_timer.LEARNING_RATE)
 state = init_training_state(field.params, optimizer, average)

@@ -25,7 +25,7 @@ from jmlip.potentials.potential import Potential
 HERE = Path(__file__).parent
 CHAINS = ("chain", "coupled_cluster")
 COLUMNS = {"frames": 2, "conformers": 2, "forces": 1}
-PARTS = ("start", "teacher", "mean", "student")
+PARTS = ("zero", "start", "teacher", "mean", "student")  # zero: no difference, no force
 
 
 def main() -> None:
@@ -57,15 +57,10 @@ def main() -> None:
             print(table(HERE, [f"{name} {part}" for part in PARTS], COLUMNS))
             columns = [c for c in COLUMNS if name == "chain" or c != "forces"]
             print(paired(HERE, f"{name} student", f"{name} teacher", columns), end="\n\n")
-        frames = jmlip.read(HERE / "cc_test.xyz")
-        forces = np.zeros(3 * sum(frame.n_atoms for frame in frames))
-        print(
-            "coupled_cluster, all differences zero:", _errors(frames, np.zeros(len(frames)), forces)
-        )
 
 
 def _score(name: str, seed: int, run: Path, frames: Sequence[Structure]) -> None:
-    """Rows of the teachers, of their mean, and of the student."""
+    """Rows of the teachers, of their mean, of the student, and of nothing at all."""
     places = sorted((run / "teachers").glob("member_*/potential"))
     teachers = [jmlip.load_potential(place) for place in places]
     student = jmlip.load_potential(run / "student" / "potential")
@@ -74,7 +69,9 @@ def _score(name: str, seed: int, run: Path, frames: Sequence[Structure]) -> None
     mean = _errors(frames, np.mean(energies, axis=0), np.mean(forces, axis=0))
     own = {key: float(np.mean([one[key] for one in errors])) for key in errors[0]}
     minutes = [_minutes(place.parent) for place in places]
+    nothing = np.zeros_like(energies[0]), np.zeros_like(forces[0])
     rows = {
+        "zero": {"minutes": 0.0, **_errors(frames, *nothing)},
         "teacher": {"minutes": float(np.mean(minutes)), **own},
         "mean": {"minutes": sum(minutes), **mean},
         "student": {

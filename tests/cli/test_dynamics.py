@@ -115,7 +115,7 @@ def test_a_committee_that_differs_ends_the_run(jmlip, folder, potential, tmp_pat
     other = dataclasses.replace(one, params=jax.tree.map(lambda x: 1.01 * x, one.params))
     write_ensemble([one, other], tmp_path / "committee")
     words = ("--steps", 0, "--temperature-K", 300, "--out", tmp_path / "c.xyz")
-    words += ("--committee", tmp_path / "committee", "--max-spread")
+    words += ("--dtype", "float64", "--committee", tmp_path / "committee", "--max-spread")
     assert jmlip("md", potential, folder / "held-out.xyz", *NVE, *words, 1e3).code == 0
     (tmp_path / "c.xyz").unlink()
     shutil.rmtree(tmp_path / "c.xyz.restart")

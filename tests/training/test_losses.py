@@ -110,21 +110,27 @@ def test_weights_multiply_what_is_averaged(spring, batch):
 
 
 @pytest.mark.parametrize("kind", ["mse", "mae", "rmse+mae", "huber"])
-def test_batch_without_labels_contributes_nothing(kind, spring, batch):
-    """Nor any of its terms, in value and gradient."""
-    masks = {f"{name}_mask" for name in LABELS.values()}
-    unlabelled = {mask: np.zeros_like(getattr(batch.labels, mask)) for mask in masks}
-    batch = batch._replace(labels=batch.labels._replace(**unlabelled))
+def test_a_missing_label_contributes_nothing(kind, spring, batch):
+    """In value and gradient, while the terms of all other labels keep their values."""
     config = every_term(kind=kind, delta=1.0 if kind == "huber" else None)
     apply_fn, params = spring
 
-    def terms(params):
-        compared = compare((apply_fn, params), batch, with_parts=config.needs_parts)
+    def terms(params, batch):
+        compared = compare((apply_fn, params), batch, with_parts=True)
         return term_values(config, params, compared)
 
-    found = jax.jit(lambda params: (terms(params), jax.jacrev(terms)(params)))(params)
-    assert len(found[0]) == len(LABELS)
-    assert all(np.all(leaf == 0.0) for leaf in jax.tree.leaves(found))
+    run = jax.jit(lambda params, batch: (terms(params, batch), jax.jacrev(terms)(params, batch)))
+    whole, _ = run(params, batch)
+    assert np.all(whole > 0.0)
+    for label in set(LABELS.values()):
+        mask = f"{label}_mask"
+        labels = batch.labels._replace(**{mask: np.zeros_like(getattr(batch.labels, mask))})
+        found, gradient = run(params, batch._replace(labels=labels))
+        missing = np.array([LABELS[name] == label for name in config.terms])
+        assert missing.any()
+        assert not np.any(found[missing])
+        assert not any(np.any(leaf[missing]) for leaf in jax.tree.leaves(gradient))
+        np.testing.assert_array_equal(found[~missing], whole[~missing])
 
 
 @pytest.mark.parametrize("kind", ["mae", "rmse+mae"])
