@@ -21,6 +21,7 @@ from jmlip.graphs.device_neighbors import (
     Pbc,
     build_list,
     is_stale,
+    pair_vectors,
     translations,
 )
 from jmlip.graphs.graph import AtomGraph, Edges, Globals, Nodes
@@ -180,10 +181,7 @@ def _pairs(positions, cells, lists, row, atom, filled, cutoff):
     opposite = of_rows(lists.reverse) + system * (n * k)
     own = jnp.arange(n_rows * k, dtype=jnp.int32).reshape(n_rows, k)
     x = positions.reshape(-1, 3)
-    translation = jnp.matmul(
-        of_rows(lists.shifts).astype(x.dtype), cells[atom // n], precision="highest"
-    )
-    vector = x[sender] - x[atom][:, None] + translation
+    vector = pair_vectors(x, sender, x[atom], of_rows(lists.shifts), cells[atom // n])
     mask = of_rows(lists.mask) & filled[:, None]
     padding = jnp.zeros_like(vector).at[..., 0].set(2.0 * cutoff)
     senders = jnp.where(mask, row[sender], own // k)

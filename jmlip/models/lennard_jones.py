@@ -67,7 +67,7 @@ class LennardJones(nn.Module):
         cutoff, n_species = self.config.cutoff, (len(self.config.species),)
         of_element = lambda name: self.param(
             name, nn.initializers.constant(getattr(self.config, name)), n_species
-        )[graph.nodes.species]
+        )
         epsilon = geometric_mean(graph, of_element("epsilon"))
         sigma = arithmetic_mean(graph, of_element("sigma"))
         r = safe.norm(graph.edges.vector)
@@ -82,16 +82,24 @@ class LennardJones(nn.Module):
         return AtomicOutput(atoms.sum(axis=-1), atoms, atoms)
 
 
-def arithmetic_mean(graph: AtomGraph, values: Float[Array, " atoms"]) -> Float[Array, " pairs"]:
-    """(x_i + x_j) / 2 of every pair."""
-    received = jnp.repeat(values, n_slots(graph))
-    return 0.5 * (received + from_senders(graph, received))
+def arithmetic_mean(graph: AtomGraph, values: Float[Array, " elements"]) -> Float[Array, " pairs"]:
+    """(x_i + x_j) / 2 of every pair, from the values of the elements."""
+    received, sent = _at_ends(graph, values)
+    return 0.5 * (received + sent)
 
 
-def geometric_mean(graph: AtomGraph, values: Float[Array, " atoms"]) -> Float[Array, " pairs"]:
-    """sqrt(x_i x_j) of every pair."""
-    received = jnp.repeat(values, n_slots(graph))
-    return safe.sqrt(received * from_senders(graph, received))
+def geometric_mean(graph: AtomGraph, values: Float[Array, " elements"]) -> Float[Array, " pairs"]:
+    """sqrt(x_i x_j) of every pair, from the values of the elements."""
+    received, sent = _at_ends(graph, values)
+    return safe.sqrt(received * sent)
+
+
+def _at_ends(graph, values):
+    if len(values) == 1:  # nothing to look up, in a third of the time of the whole potential
+        both = jnp.broadcast_to(values, graph.senders.shape)
+        return both, both
+    received = jnp.repeat(values[graph.nodes.species], n_slots(graph))
+    return received, from_senders(graph, received)
 
 
 def _powers(

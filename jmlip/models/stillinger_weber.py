@@ -93,7 +93,7 @@ class StillingerWeber(nn.Module):
         c, n_species = self.config, (len(self.config.species),)
         of_element = lambda name: self.param(
             name, nn.initializers.constant(getattr(c, name)), n_species
-        )[graph.nodes.species]
+        )
         epsilon = geometric_mean(graph, of_element("epsilon"))
         sigma = arithmetic_mean(graph, of_element("sigma"))
         r = safe.norm(graph.edges.vector)
@@ -102,9 +102,8 @@ class StillingerWeber(nn.Module):
         pair = c.pair_strength * epsilon * powers * exponential(r, c.cutoff, sigma)
         reach = safe.sqrt(epsilon) * exponential(r, c.cutoff, c.gamma * sigma)
         angles = _angles(graph, reach, graph.edges.vector / r[:, None], c.cos_angle)
-        terms = jnp.stack(
-            [0.5 * sum_over_neighbors(graph, pair), of_element("three_body") * angles], axis=-1
-        )
+        three_body = of_element("three_body")[graph.nodes.species] * angles
+        terms = jnp.stack([0.5 * sum_over_neighbors(graph, pair), three_body], axis=-1)
         return AtomicOutput(terms.sum(axis=-1), terms, terms)
 
 
