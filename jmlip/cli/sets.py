@@ -39,7 +39,8 @@ def read_sets(config: DataConfig, *, heads: Sequence[str] = ()) -> Sets:
         heads: of the model; with any, every structure must name one of them.
 
     Raises:
-        ConfigError: a file does not exist, or a part is larger than what there is.
+        ConfigError: a file does not exist or is named twice, or a part is larger than what there
+            is.
         DataError: a file is damaged, or holds gradients in place of forces; a weight or a head is
             wrong.
     """
@@ -47,6 +48,7 @@ def read_sets(config: DataConfig, *, heads: Sequence[str] = ()) -> Sets:
         for path in config.files(name):
             if not path.exists():
                 raise ConfigError(f"data.{name} must name files that exist, found none at {path}.")
+    _require_no_copies(config)
     structures = read_files(config, "train", heads)
     if config.validation is not None:
         rest, validation = structures, read_files(config, "validation", heads)
@@ -70,6 +72,18 @@ def read_files(config: DataConfig, name: str, heads: Sequence[str] = ()) -> Sequ
     if len(paths) == 1:
         return _read_file(config, paths[0], heads, hide)
     return [structure for path in paths for structure in _read_file(config, path, heads, hide)]
+
+
+def _require_no_copies(config: DataConfig) -> None:
+    """What is learned from twice counts twice, and validates nothing where it is split off."""
+    for names in (("train", "validation"), ("test",)):
+        paths = [path for name in names for path in config.files(name)]
+        resolved = [path.resolve() for path in paths]
+        if twice := [path for i, path in enumerate(paths) if resolved[i] in resolved[:i]]:
+            fields = " and ".join(f"data.{name}" for name in names)
+            raise ConfigError(
+                f"{fields} must name every file once, found {twice[0]} twice; remove one."
+            )
 
 
 def _read_file(

@@ -122,7 +122,7 @@ def fit(
 
 def begin(trainer: Trainer, train: Sequence[Structure], *, resume: bool, told: set[str]) -> None:
     """Say what is odd and was not told yet, and start, or go on from the last checkpoint."""
-    for text in notices(train, trainer.config):
+    for text in notices(train, trainer.config, trainer.state.average):
         if text not in told:
             trainer.display.note(f"notice: {text}")
             told.add(text)

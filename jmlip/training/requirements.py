@@ -17,8 +17,16 @@ from jmlip.training.run_files import POTENTIAL
 from jmlip.training.validation import has_label
 
 
-def notices(train: Sequence[Structure], config: TrainingConfig) -> Iterator[str]:
-    """What is allowed and rarely meant."""
+def notices(
+    train: Sequence[Structure], config: TrainingConfig, groups: Iterable[str]
+) -> Iterator[str]:
+    """What is allowed and rarely meant, for a model with some groups of parameters."""
+    factors = config.optimizer.rate_factors or {}
+    if all(factors.get(name) == 0.0 for name in groups):
+        yield (
+            "optimizer.rate_factors are 0 for all parameters, which stay as they are; reference "
+            "energies alone follow from the data."
+        )
     n_steps = config.training.max_epochs * -(-len(train) // config.training.batch_size)
     if n_steps < 2 * config.optimizer.warmup_steps:
         yield (

@@ -197,6 +197,18 @@ CASES = {
     "potential without a name": change("model={{potential=''}}", "found ''; name the directory"),
     "weight of a term negative": change("loss.forces.weight=-1", "loss.forces.weight must be from"),
     "learning rate zero": change("optimizer.learning_rate=0.0", "positive"),
+    "training file twice": change(
+        "data.train=['hydrogen.xyz','./hydrogen.xyz']", "hydrogen.xyz twice"
+    ),
+    "validation that is trained on": Case(
+        "train {t}/x.toml --run {t}/run",
+        2,
+        "data.train and data.validation must name every file once",
+        {"x.toml": "[data]\ntrain = 'x.xyz'\nvalidation = 'x.xyz'\n", "x.xyz": GOOD},
+    ),
+    "test file twice": change(
+        "data.test=['held-out.xyz','held-out.xyz']", "data.test must name every"
+    ),
     "fraction beyond 1": change("data.validation_fraction=1.5", "between 0 and 1"),
     "part too small": change("data.validation_fraction=0.001", "empty", code=1),
     "more to train on than there is": change("data.n_train=1000", "at most the 40"),

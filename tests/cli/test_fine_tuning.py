@@ -32,6 +32,7 @@ def test_a_run_starts_from_the_potential_with_references_of_its_own_data(
     options = ("--set", "training.max_epochs=1", "--set", frozen)
     result = jmlip("train", configuration, "--run", tmp_path / "tuned", *options)
     assert result.code == 0, result.err
+    assert "notice: optimizer.rate_factors are 0 for all parameters" in result.err
     before, after = (load_potential(p) for p in (potential, tmp_path / "tuned" / "potential"))
     assert before.kind == after.kind
     assert before.model.config == after.model.config
