@@ -19,7 +19,7 @@ QUANTITIES = {
 }
 CURVES = {
     "from scratch": {50: "scratch-50", 600: "scratch-600"},
-    "from the DFT potential": {0: "untouched", 50: "tuned"},
+    "from the DFT potential": {0: "base", 50: "tuned"},
 }
 """Names of rows by number of frames."""
 
