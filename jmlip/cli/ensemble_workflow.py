@@ -87,6 +87,8 @@ def print_compared(compared: Mapping[str, Compared]) -> None:
 
 def spread_in_words(found: Compared) -> str:
     """The spread over the members in a sentence's part."""
+    if found.energy_spread is None:
+        return "one alone, which has no spread"
     return (
         f"spread of energies {found.energy_spread:.3g} meV, of force components "
         f"{found.forces_spread:.3g} meV/Å"

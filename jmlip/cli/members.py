@@ -187,8 +187,8 @@ class Compared(NamedTuple):
     """Errors of potentials and of the mean of some of them on one test set."""
 
     errors: Mapping[str, Mapping[str, float]]  # by name
-    energy_spread: float  # root mean square over structures, meV
-    forces_spread: float  # root mean square over components, meV / angstrom
+    energy_spread: float | None  # root mean square over structures, meV; None of one member
+    forces_spread: float | None  # root mean square over components, meV / angstrom
 
 
 def compare_tests(
@@ -235,6 +235,5 @@ def compare_members(
             name: evaluate_predictions(said[name], structures, species=species).metrics
             for name in order
         },
-        root_mean_square(1000.0 * energy),
-        root_mean_square(1000.0 * forces),
+        *(root_mean_square(1000.0 * x) if len(members) > 1 else None for x in (energy, forces)),
     )

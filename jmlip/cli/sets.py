@@ -124,12 +124,18 @@ def _split(config: DataConfig, structures: Sequence[Structure]) -> tuple[Subset,
     fraction = 0.1 if config.validation_fraction is None else config.validation_fraction
     parts = {"train": 1.0 - fraction, "validation": fraction}
     n, seed = len(structures), config.split_seed
-    if config.split == "blocks":
-        split = split_by_blocks(n, parts, n_blocks=min(n, 20), seed=seed)
-    elif config.split == "composition":
-        split = split_by_composition(structures, parts, seed=seed)
-    else:
-        split = split_random(n, parts, seed=seed)
+    try:
+        if config.split == "blocks":
+            split = split_by_blocks(n, parts, n_blocks=min(n, 20), seed=seed)
+        elif config.split == "composition":
+            split = split_by_composition(structures, parts, seed=seed)
+        else:
+            split = split_random(n, parts, seed=seed)
+    except DataError as error:
+        raise DataError(
+            f"{str(error).removesuffix('.')} (data.validation_fraction, now {fraction:g}), give "
+            "more structures, or files of their own in data.validation."
+        ) from error
     return Subset(structures, split["train"]), Subset(structures, split["validation"])
 
 

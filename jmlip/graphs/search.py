@@ -143,14 +143,21 @@ def opposite_slots(
     atom = jnp.arange(n, dtype=jnp.int32)[:, None]
     wanted = atom * n_images + (n_images - 1 - image)
     flat, first = keys.reshape(-1), sender * k
-    # binary search in the sorted keys of the sender: `low` counts those smaller than wanted
-    low, high = jnp.zeros_like(keys), jnp.full_like(keys, k)
-    for _ in range(k.bit_length()):
+
+    def halve(_, bounds):
+        low, high = bounds
         middle = (low + high) // 2
         smaller = flat[first + jnp.minimum(middle, k - 1)] < wanted
         open_ = low < high
-        low = jnp.where(open_ & smaller, middle + 1, low)
-        high = jnp.where(open_ & ~smaller, middle, high)
+        return (
+            jnp.where(open_ & smaller, middle + 1, low),
+            jnp.where(open_ & ~smaller, middle, high),
+        )
+
+    # binary search in the sorted keys of the sender: `low` counts those smaller than wanted; a
+    # loop, since XLA would make all its steps anew for each of those who use the result
+    bounds = jnp.zeros_like(keys), jnp.full_like(keys, k)
+    low, _ = jax.lax.fori_loop(0, k.bit_length(), halve, bounds)
     place = first + jnp.minimum(low, k - 1)
     found = (keys < n * n_images) & (flat[place] == wanted)
     return jnp.where(found, place, own), found

@@ -157,6 +157,9 @@ def _checked(params: Params, graph: AtomGraph) -> AtomGraph:
 
 
 def _atomic_virials(graph: AtomGraph, pair_force: PairVectors) -> Float[Array, "atoms 3 3"]:
-    outer = graph.edges.vector[:, :, None] * pair_force[:, None, :]
-    virial = sum_over_neighbors(graph, outer)
+    # column by column: no array of nine numbers for each pair is ever written
+    columns = [
+        sum_over_neighbors(graph, graph.edges.vector * pair_force[:, b, None]) for b in range(3)
+    ]
+    virial = jnp.stack(columns, axis=-1)
     return 0.25 * (virial + virial.swapaxes(-1, -2))

@@ -120,6 +120,12 @@ def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                     f"{name.removeprefix(f'{STRUCTURES}.')}; give the same files and split, or "
                     "start a new run in another directory."
                 )
+            if name == "reference_energies":
+                raise ConfigError(
+                    "a resumed run must have the reference energies it was started with, found "
+                    f"{new} for {old}; they follow from the structures, and from the potential "
+                    "model.baseline: give the same, or start a new run in another directory."
+                )
             raise ConfigError(
                 f"a resumed run must be the one that was started: {name} was {old}, found {new}; "
                 "set it back, or start a new run in another directory."

@@ -165,6 +165,9 @@ def test_atomic_energies_by_trained_teachers_are_learned(place, jmlip, tmp_path,
     words = [word for one in sets for word in ("--set", one)]
     result = jmlip("distill", place / "trained.toml", "--run", tmp_path / "run", *words)
     assert result.code == 0, result.err
+    assert "no spread" in result.out  # of one teacher
+    errors = json.loads((tmp_path / "run" / "errors.json").read_text())
+    assert errors["held-out"]["forces_spread_meV_A"] is None
     train = StructureStore(tmp_path / "run" / "targets" / "train")
     teacher = load_potential(place / "ensemble" / "potential_0")
     for s, p in zip(train, teacher.predict(train), strict=True):
