@@ -36,6 +36,7 @@ KINDS = {
     "silicon": ("stillinger-weber", {"species": [14]}),
 }
 COMPRESSIBILITY = {"argon": 3.0, "silicon": 0.01}  # 1 / GPa, rough
+RESCALING_FS = {"argon": 1000.0, "silicon": 100.0}  # what a stiff cell remembers is lost time
 ENSEMBLES = ("nose-hoover", "langevin", "csvr", "npt", "npt rescaling")
 EVERY = 10
 
@@ -79,7 +80,11 @@ def config_of(name: str, ensemble: str, n_steps: int) -> MDConfig:
         return dataclasses.replace(config, ensemble=ensemble)
     barostat = {"pressure_GPa": system["pressure_GPa"], "tau_barostat_fs": 1000.0}
     if ensemble == "npt rescaling":
-        barostat |= {"barostat": "rescaling", "compressibility_per_GPa": COMPRESSIBILITY[name]}
+        barostat |= {
+            "barostat": "rescaling",
+            "compressibility_per_GPa": COMPRESSIBILITY[name],
+            "tau_barostat_fs": RESCALING_FS[name],
+        }
     return dataclasses.replace(config, ensemble="npt", **barostat)
 
 

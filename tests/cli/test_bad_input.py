@@ -210,7 +210,7 @@ CASES = {
         "data.test=['held-out.xyz','held-out.xyz']", "data.test must name every"
     ),
     "fraction beyond 1": change("data.validation_fraction=1.5", "between 0 and 1"),
-    "part too small": change("data.validation_fraction=0.001", "data.validation_fraction, now 0.001", code=1),
+    "part too small": change("data.validation_fraction=0.001", "now 0.001", code=1),
     "more to train on than there is": change("data.n_train=1000", "at most the 40"),
     "fields contradict": change("optimizer.momentum=0.9", "no meaning"),
     "isolated atoms without file": change("data.reference=isolated-atoms", "isolated_atoms"),
