@@ -33,7 +33,7 @@ def velocity_autocorrelation(
         group: number of the group of each atom, from 0.
         n_lags: as `jmlip.analysis.correlation.choose_lags` gives it.
     """
-    return correlate(_weighted(portions, np.sqrt(mass)), group, _autocorrelation, n_lags)
+    return correlate(_weighted(portions, np.sqrt(mass)), group, autocorrelation, n_lags)
 
 
 def normalized(correlation: Correlation) -> Correlation:
@@ -91,7 +91,8 @@ def _weighted(portions: Portions, weight: np.ndarray) -> Iterator[Vectors]:
         first = stop
 
 
-def _autocorrelation(vectors: Vectors, n_lags: int) -> Float[np.ndarray, "lags atoms"]:
+def autocorrelation(vectors: Vectors, n_lags: int) -> Float[np.ndarray, "lags atoms"]:
+    """<x(t0) . x(t0 + t)> of each atom, over all t0."""
     counts = len(vectors) - np.arange(n_lags)
     sums = sum(autocorrelation_sums(vectors[..., axis], n_lags) for axis in range(3))
     return np.asarray(sums) / counts[:, None]

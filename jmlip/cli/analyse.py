@@ -19,11 +19,11 @@ prints the numbers that matter.
 BELONGS_TO = {
     "r_max": ("rdf",),
     "bins": ("rdf", "adf"),
-    "max_lag_ps": ("msd", "vacf", "spectrum"),
+    "max_lag_ps": ("msd", "vacf", "spectrum", "heat_flux"),
     "viscosity_mPa_s": ("msd",),
 }
 """Options that mean something for some analyses only."""
-ANALYSES = ("rdf", "adf", "msd", "vacf", "spectrum", "energies")
+ANALYSES = ("rdf", "adf", "msd", "vacf", "spectrum", "energies", "heat_flux")
 
 
 def add_parser(subparsers) -> None:
@@ -66,6 +66,12 @@ def _add_analyses(parser: argparse.ArgumentParser) -> None:
         ("energies", "temperature, pressure, density, energies, drift, heat capacity"),
     ):
         parser.add_argument(f"--{name}", action="store_true", help=words)
+    parser.add_argument(
+        "--heat-flux",
+        type=Path,
+        metavar="POTENTIAL",
+        help="thermal conductivity by Green and Kubo, from the heat flux by this potential",
+    )
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +134,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _steps(options: argparse.Namespace) -> Iterator[Callable]:
     """What was asked for, each from trajectories by name and options to results."""
-    from jmlip.cli import analyse_energies, analyse_motion, analyse_structure
+    from jmlip.cli import analyse_energies, analyse_heat, analyse_motion, analyse_structure
 
     if options.rdf is not None:
         yield analyse_structure.radial
@@ -140,6 +146,8 @@ def _steps(options: argparse.Namespace) -> Iterator[Callable]:
         yield analyse_motion.vibration
     if options.energies:
         yield analyse_energies.energies
+    if options.heat_flux is not None:
+        yield analyse_heat.conductivity
 
 
 def _require_sense(options: argparse.Namespace) -> None:
@@ -147,13 +155,13 @@ def _require_sense(options: argparse.Namespace) -> None:
 
     asked = [name for name in ANALYSES if getattr(options, name) not in (None, False)]
     if not asked:
-        names = ", ".join(f"--{name}" for name in ANALYSES)
+        names = ", ".join(map(_option, ANALYSES))
         raise ConfigError(f"analyse needs at least one of {names}, found none; add one.")
     for name, owners in BELONGS_TO.items():
         if getattr(options, name) is not None and not set(owners) & set(asked):
             raise ConfigError(
-                f"--{name.replace('_', '-')} means nothing without "
-                f"{' or '.join(f'--{owner}' for owner in owners)}; remove it, or add one."
+                f"{_option(name)} means nothing without "
+                f"{' or '.join(_option(owner) for owner in owners)}; remove it, or add one."
             )
     paths = [path.resolve() for path in options.trajectories]
     twice = [str(path) for i, path in enumerate(options.trajectories) if paths[i] in paths[:i]]
@@ -161,6 +169,10 @@ def _require_sense(options: argparse.Namespace) -> None:
         raise ConfigError(f"TRAJ must name each file once, found {twice[0]} twice; remove one.")
     if options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out must be a directory, and {options.out} is a file; rename it.")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def parse_pair(text: str) -> tuple[int, int]:

@@ -45,7 +45,7 @@ def displacement(
         y="mean squared displacement, Å²",
     )
     for name, trajectory in trajectories.items():
-        lag = _lags(trajectory, options)
+        lag = lags(trajectory, options)
         symbols, group = _groups(trajectory)
         portions = unwrapped(trajectory.positions.by_atoms(), trajectory.cell, trajectory.pbc)
         correction = _correction(trajectory, options.viscosity_mPa_s) if corrected else None
@@ -73,7 +73,7 @@ def vibration(trajectories: Mapping[str, Trajectory], options: argparse.Namespac
         y="density of states, cm",
     )
     for name, trajectory in trajectories.items():
-        lag = _lags(trajectory, options)
+        lag = lags(trajectory, options)
         if trajectory.velocities is None:
             raise DataError(
                 f"{name} must hold velocities (columns momenta) for correlations of them, found "
@@ -116,7 +116,7 @@ def _add_spectrum(
         )
 
 
-def _lags(trajectory: Trajectory, options: argparse.Namespace) -> np.ndarray:
+def lags(trajectory: Trajectory, options: argparse.Namespace) -> np.ndarray:
     """Times of the correlation functions, ps."""
     timestep = trajectory.timestep_ps
     longest = options.max_lag_ps

@@ -2,13 +2,20 @@
 
 import csv
 
+import jax
 import numpy as np
 import pytest
+from ase.build import bulk
 
+from jmlip.analysis.conductivity import flux_autocorrelation, thermal_conductivity
 from jmlip.core import units
 from jmlip.core.structure import Structure
-from jmlip.data import write
+from jmlip.data import from_atoms, write
+from jmlip.data.trajectory_reading import read_trajectory
+from jmlip.factory import load_potential, make_model
+from jmlip.md.heat_flux import heat_flux
 from jmlip.md.trajectory import Frames, open_trajectory
+from jmlip.potentials.potential import initial_potential, save_potential
 
 ALL = ("--rdf", "--adf", "O-O-O:4", "--msd", "--vacf", "--spectrum", "--energies")
 N, LENGTH, TIMESTEP_FS, MASS = 400, 12.0, 10.0, 15.999
@@ -208,3 +215,50 @@ def test_one_frame_and_a_cell_that_changes(jmlip, tmp_path):
     assert "must stay the same" in jmlip("analyse", tmp_path / "cell.xyz", "--msd", *out).err
     assert jmlip("analyse", tmp_path / "cell.xyz", "--rdf", "--energies", *out).code == 0
     assert "density" in (tmp_path / "o" / "means.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def argon(tmp_path_factory):
+    """A potential, and a short trajectory of a crystal whose atoms tremble."""
+    place = tmp_path_factory.mktemp("argon")
+    model = make_model("lennard-jones", {"species": [8], "cutoff": 5.0})
+    potential = initial_potential(
+        "lennard-jones", model, key=jax.random.key(0), reference_energies=(0.0,)
+    )
+    save_potential(potential, place / "potential")
+    _, frames = walkers(2, n_atoms=8, n_frames=40)
+    sites = from_atoms(bulk("O", "fcc", a=6.0, cubic=True) * (1, 1, 2))
+    positions = sites.positions + 0.05 * np.random.default_rng(0).normal(size=(40, 8, 3))
+    cell = np.broadcast_to(sites.cell, (40, 3, 3))
+    frames = frames._replace(positions=positions, cell=cell)
+    open_trajectory(place / "run.h5md", sites, mark=None).append(frames)
+    return place
+
+
+def test_conductivity_is_that_of_the_flux_of_every_frame(jmlip, argon, tmp_path):
+    path = argon / "run.h5md"
+    done = jmlip("analyse", path, "--heat-flux", argon / "potential", "--out", tmp_path / "a")
+    assert done.code == 0, done.err
+    found = read_trajectory(path)
+    velocities = next(iter(found.velocities.by_frames()))
+    structures = [
+        s.replace(velocities=v) for s, v in zip(found.structures(), velocities, strict=True)
+    ]
+    flux = heat_flux(load_potential(argon / "potential"), structures).total
+    kappa = thermal_conductivity(
+        flux_autocorrelation(flux, 3),
+        timestep_ps=0.01,
+        volume=432.0,
+        temperature_K=found.observables["temperature_K"].mean(),
+    )
+    rows = table(tmp_path / "a" / "conductivity.csv")
+    assert [float(row["kappa_W_mK"]) for row in rows] == pytest.approx([*kappa.value[0]])
+    assert (tmp_path / "a" / "conductivity.svg").exists()
+
+
+def test_conductivity_is_one_of_bulk(jmlip, argon, tmp_path):
+    path = trajectory(tmp_path / "open.h5md", 3, n_atoms=3, n_frames=40, pbc=False)
+    done = jmlip("analyse", path, "--heat-flux", argon / "potential", "--out", tmp_path / "a")
+    assert done.code == 1
+    assert "periodic in three directions" in done.err
+    assert not (tmp_path / "a").exists()
