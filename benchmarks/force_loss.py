@@ -16,7 +16,8 @@ from sizes_speed import CUTOFF, FIELDS, crystal, molecules
 
 from jmlip.data import species_of
 from jmlip.factory import make_model
-from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import exact_bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.models.sizes import SIZES
 from jmlip.potentials.evaluate import evaluate
 from jmlip.potentials.potential import initial_potential

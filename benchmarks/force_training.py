@@ -20,7 +20,8 @@ from sizes_speed import CUTOFF, FIELDS, POSITIONS, SYMBOLS
 from jmlip.core.structure import Structure
 from jmlip.data import species_of
 from jmlip.factory import make_model
-from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import exact_bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.graphs.graph import Batch
 from jmlip.models.sizes import SIZES
 from jmlip.potentials.potential import Potential, initial_potential

@@ -12,7 +12,8 @@ import numpy as np
 
 from jmlip.data import from_atoms
 from jmlip.factory import make_model
-from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import exact_bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.potentials.evaluate import energies, evaluate
 from jmlip.potentials.potential import initial_potential
 

@@ -20,7 +20,8 @@ from ase.build import bulk
 from jmlip.core.structure import Structure
 from jmlip.data import from_atoms, species_of
 from jmlip.factory import make_model
-from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import exact_bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.models.sizes import SIZES
 from jmlip.potentials.evaluate import evaluate
 from jmlip.potentials.potential import initial_potential

@@ -153,7 +153,8 @@ print(jax.tree.map(np.shape, potential.params["interaction_1"]))
 # `potential.apply(params, graph)` gives the energy of every atom.
 
 # %%
-from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import exact_bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 
 frame = make_frame(first, species=species, cutoff=potential.cutoff, reference_energies=references)
 graph = pad_batch([frame], exact_bucket([frame]), cutoff=potential.cutoff).graph

@@ -20,7 +20,8 @@ from jax._src.lax.lax import dot_general_p
 
 from jmlip.core.structure import Structure
 from jmlip.factory import make_model
-from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import exact_bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.ops import native
 from jmlip.potentials.potential import initial_potential
 from jmlip.training.directional import make_loss_gradient

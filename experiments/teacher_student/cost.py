@@ -21,7 +21,8 @@ import jmlip
 from experiments.two_time_steps import Case, Course, speeds
 from jmlip.core.structure import Structure
 from jmlip.data import from_atoms
-from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import exact_bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.potentials.evaluate import evaluate
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ from typing import Any
 from jmlip.cli.config import RunConfig
 from jmlip.cli.sets import Sets
 from jmlip.core.structure import Structure
-from jmlip.graphs.batching import named_head
+from jmlip.graphs.frames import named_head
 from jmlip.potentials.potential import Potential
 
 

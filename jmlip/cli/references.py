@@ -14,7 +14,7 @@ from jmlip.data import (
     reference_energies_least_squares,
     species_of,
 )
-from jmlip.graphs.batching import Heads, head_name, named_head
+from jmlip.graphs.frames import Heads, head_name, named_head
 from jmlip.training.delta import aligned, differences
 
 

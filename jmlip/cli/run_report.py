@@ -16,7 +16,7 @@ from jmlip.cli.workflow import Run
 from jmlip.core.checkpoint import read_json
 from jmlip.core.structure import Structure
 from jmlip.data.reference import count_species
-from jmlip.graphs.batching import named_head
+from jmlip.graphs.frames import named_head
 from jmlip.potentials.potential import Potential
 from jmlip.training.evaluation import evaluate_set
 from jmlip.training.loss_config import LossConfig, TermConfig

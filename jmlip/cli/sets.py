@@ -20,7 +20,7 @@ from jmlip.data import (
     split_random,
 )
 from jmlip.data.hiding import LabelName
-from jmlip.graphs.batching import head_name
+from jmlip.graphs.frames import head_name
 
 
 class Sets(NamedTuple):

@@ -27,7 +27,7 @@ from jmlip.core.structure import Structure
 from jmlip.core.types import Key
 from jmlip.data import Statistics, compute_statistics, data_hash, species_of
 from jmlip.factory import HEADS, make_model, one_head
-from jmlip.graphs.batching import Heads
+from jmlip.graphs.frames import Heads
 from jmlip.potentials.potential import Potential, initial_potential, save_potential
 from jmlip.potentials.storage import make_provenance, smallest_graph
 from jmlip.training.config import TrainingConfig

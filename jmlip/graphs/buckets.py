@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from jmlip.graphs.batching import Bucket, Frame
+from jmlip.graphs.batching import Bucket
+from jmlip.graphs.frames import Frame
 
 _WORTH = 0.9  # another bucket must lower the cost of an epoch to this, as it costs a compilation
 _TRIALS = 8  # deals from which the atoms of a bucket are taken

@@ -20,7 +20,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import STATE, Structure
-from jmlip.graphs.batching import Bucket, Frame, exact_bucket, fits, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, exact_bucket, fits, pad_batch
+from jmlip.graphs.frames import Frame, make_frame
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.predict import Prediction, require_apart, rounded, run, unpack
 

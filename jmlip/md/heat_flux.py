@@ -33,7 +33,8 @@ from jaxtyping import Array, Float
 from jmlip.core.errors import DataError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, Params
-from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import exact_bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.graphs.graph import AtomGraph, from_senders, n_slots, sum_over_neighbors
 from jmlip.md.velocities import masses
 from jmlip.models.hipnn import HIPNN

@@ -5,7 +5,7 @@ import numpy as np
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.data.ase_bridge import fixed_atoms, require_whole_atoms_fixed
-from jmlip.graphs.batching import make_frame
+from jmlip.graphs.frames import make_frame
 from jmlip.md.config import MDConfig
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.predict import require_apart

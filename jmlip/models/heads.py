@@ -26,7 +26,7 @@ from jmlip.core.config import config_hash
 from jmlip.core.elements import check_species
 from jmlip.core.errors import PotentialError
 from jmlip.core.types import Params
-from jmlip.graphs.batching import which_head
+from jmlip.graphs.frames import which_head
 from jmlip.graphs.graph import AtomGraph
 from jmlip.graphs.output import AtomicOutput
 from jmlip.models.allegro import Allegro

@@ -15,7 +15,7 @@ from jmlip.core.config import to_dict
 from jmlip.core.errors import DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import Key, Params
-from jmlip.graphs.batching import (
+from jmlip.graphs.frames import (
     Heads,
     States,
     head_name,

@@ -17,16 +17,9 @@ from jaxtyping import Float
 from jmlip.core.errors import ConfigError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, GraphTensors, Params, PerAtom
-from jmlip.graphs.batching import (
-    Bucket,
-    Frame,
-    Heads,
-    States,
-    exact_bucket,
-    make_frame,
-    pad_batch,
-)
+from jmlip.graphs.batching import Bucket, exact_bucket, pad_batch
 from jmlip.graphs.buckets import choose_buckets, plan_batches, round_up, sizes_of, smallest_bucket
+from jmlip.graphs.frames import Frame, Heads, States, make_frame
 from jmlip.graphs.graph import AtomGraph
 from jmlip.potentials.evaluate import evaluate
 

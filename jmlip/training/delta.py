@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jmlip.core.structure import Structure
-from jmlip.graphs.batching import Heads, head_name
+from jmlip.graphs.frames import Heads, head_name
 from jmlip.potentials.potential import Potential
 
 

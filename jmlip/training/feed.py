@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jmlip.core.structure import Structure
-from jmlip.graphs.batching import Bucket, Frame, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, pad_batch
 from jmlip.graphs.buckets import (
     choose_buckets,
     divide,
@@ -27,6 +27,7 @@ from jmlip.graphs.buckets import (
     sizes_of,
     smallest_bucket,
 )
+from jmlip.graphs.frames import Frame, make_frame
 from jmlip.graphs.graph import Batch
 from jmlip.potentials.potential import Potential
 

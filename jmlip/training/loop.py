@@ -26,7 +26,7 @@ from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
 from jmlip.core.types import Params
 from jmlip.data.hashing import data_hash
-from jmlip.graphs.batching import head_name
+from jmlip.graphs.frames import head_name
 from jmlip.graphs.graph import AtomGraph, Batch
 from jmlip.graphs.output import AtomicOutput
 from jmlip.potentials.evaluate import ApplyFn

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jmlip.core.structure import Structure
-from jmlip.graphs.batching import Bucket, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.graphs.graph import sum_over_atoms
 from jmlip.potentials.evaluate import evaluate
 from tests.contracts.subjects import CUTOFF, REFERENCE_ENERGIES, SPECIES

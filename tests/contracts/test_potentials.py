@@ -15,8 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from jmlip.core.structure import Structure
 from jmlip.factory import load_potential
-from jmlip.graphs.batching import Bucket, exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, exact_bucket, pad_batch
 from jmlip.graphs.device_neighbors import allocate
+from jmlip.graphs.frames import make_frame
 from jmlip.potentials.evaluate import (
     Evaluation,
     atomic_virials,

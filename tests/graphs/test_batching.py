@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jmlip.core.errors import DataError
 from jmlip.core.structure import Structure
-from jmlip.graphs.batching import Bucket, exact_bucket, fits, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, exact_bucket, fits, pad_batch
 from jmlip.graphs.buckets import (
     Sizes,
     choose_buckets,
@@ -18,6 +18,7 @@ from jmlip.graphs.buckets import (
     sizes_of,
     smallest_bucket,
 )
+from jmlip.graphs.frames import make_frame
 from jmlip.ops.neighbors import neighbors
 
 SPECIES, CUTOFF, REFERENCES = (1, 8), 3.0, (-1.0, -10.0)

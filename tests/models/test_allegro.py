@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.factory import make_model
-from jmlip.graphs.batching import Bucket, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.models.allegro_config import AllegroConfig
 from jmlip.potentials.potential import initial_potential
 from jmlip.potentials.storage import smallest_graph

@@ -10,7 +10,8 @@ import pytest
 
 from jmlip.core.structure import Structure
 from jmlip.factory import make_model
-from jmlip.graphs.batching import Bucket, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.models.ani import ANI, ANIConfig, symmetry_functions
 from jmlip.potentials.evaluate import evaluate
 from tests.models.references.make_ani import HIDDEN, SPECIES, draw, molecule

@@ -7,7 +7,7 @@ import pytest
 from jmlip.core.errors import ConfigError, DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.factory import MODELS, load_potential, make_model, one_head
-from jmlip.graphs.batching import head_name
+from jmlip.graphs.frames import head_name
 from jmlip.interop.ase import Calculator
 from jmlip.md.forces import by_level
 from jmlip.models.heads import READOUTS, split_readouts

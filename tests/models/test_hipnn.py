@@ -8,7 +8,8 @@ import pytest
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.factory import make_model
-from jmlip.graphs.batching import Bucket, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.models.hipnn import HIPNN, HIPNNConfig
 
 SPECIES = (1, 6, 7, 8, 9)

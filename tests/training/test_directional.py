@@ -13,7 +13,8 @@ from jmlip.core.config import from_dict
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.factory import make_model
-from jmlip.graphs.batching import Bucket, make_frame, pad_batch
+from jmlip.graphs.batching import Bucket, pad_batch
+from jmlip.graphs.frames import make_frame
 from jmlip.graphs.output import AtomicOutput
 from jmlip.ops import safe
 from jmlip.potentials.evaluate import evaluate

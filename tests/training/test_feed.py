@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jmlip.data import StructureStore, write_store
-from jmlip.graphs.batching import make_frame
+from jmlip.graphs.frames import make_frame
 from jmlip.training.feed import Feed
 
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jmlip.graphs.batching import exact_bucket, make_frame, pad_batch
+from jmlip.graphs.batching import exact_bucket, pad_batch
 from jmlip.graphs.buckets import divide, needed_bucket, sizes_of
+from jmlip.graphs.frames import make_frame
 from jmlip.training.directional import make_loss_gradient
 from jmlip.training.loss_config import LossConfig, PenaltyConfig, TermConfig
 from jmlip.training.shares import Shares
