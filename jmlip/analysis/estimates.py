@@ -26,7 +26,7 @@ class Estimate(NamedTuple):
         >>> print(Estimate(12.3456, 0.0321), Estimate(1234.5, 62.0), Estimate(0.5, float("nan")))
         12.346 ± 0.032 1234 ± 62 0.5
         """
-        if not (np.isfinite(self.error) and self.error > 0.0):
+        if not (np.isfinite(self.error) and self.error > 1e-12 * abs(self.value)):  # rounding
             return f"{self.value:.6g}"
         digits = max(0, 1 - int(np.floor(np.log10(self.error))))
         return f"{self.value:.{digits}f} ± {self.error:.{digits}f}"

@@ -142,8 +142,8 @@ def _require_volume(structure: Structure) -> None:
     if not structure.is_periodic:
         raise DataError(
             "a radial distribution needs the density of a cell periodic in three directions, found "
-            f"pbc {structure.pbc.tolist()}; use jmlip.analysis.distances.bond_lengths, whose "
-            "histogram needs no density."
+            f"pbc {structure.pbc.tolist()}; leave out --rdf for molecules (--adf has their angles, "
+            "jmlip.analysis.distances.bond_lengths in Python a histogram without density)."
         )
 
 

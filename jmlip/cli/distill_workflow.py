@@ -46,12 +46,17 @@ from jmlip.training.distill import (
 )
 from jmlip.training.loop import fit
 from jmlip.training.orders import ORDERS
+from jmlip.training.report import Section
 from jmlip.training.requirements import require_divisible
 from jmlip.training.run_files import POTENTIAL
 from jmlip.training.stored_targets import load_targets, made_from, save_targets
 from jmlip.training.validation import require_labels
 
 TEACHERS, TARGETS, STUDENT = "teachers", "targets", "student"
+FROM_TEACHERS = (
+    "Errors of labels by the teachers are, on the training and validation sets, from the teachers; "
+    "those on test files are from the reference."
+)
 
 
 def distill(config: DistillConfig, run_dir: Path, *, command: str, resume: bool = False) -> Run:
@@ -251,7 +256,10 @@ def _report(run: Run, teachers: Sequence[Potential], run_dir: Path) -> None:
     run_report.write_run_report(
         run_dir / STUDENT,
         run,
-        further=compared_sections(compared),
+        further=[
+            Section("Labels by the teachers", text=FROM_TEACHERS),
+            *compared_sections(compared),
+        ],
         path=run_dir / "report.html",
     )
     print_compared(compared)
