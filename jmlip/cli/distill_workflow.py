@@ -53,9 +53,10 @@ from jmlip.training.stored_targets import load_targets, made_from, save_targets
 from jmlip.training.validation import require_labels
 
 TEACHERS, TARGETS, STUDENT = "teachers", "targets", "student"
-FROM_TEACHERS = (
-    "Errors of labels by the teachers are, on the training and validation sets, from the teachers; "
-    "those on test files are from the reference."
+FROM_TEACHERS = Section(
+    "Labels by the teachers",
+    text="Errors of these labels are, on the training and validation sets, from the teachers; those "
+    "on test files are from the reference.",
 )
 
 
@@ -256,10 +257,7 @@ def _report(run: Run, teachers: Sequence[Potential], run_dir: Path) -> None:
     run_report.write_run_report(
         run_dir / STUDENT,
         run,
-        further=[
-            Section("Labels by the teachers", text=FROM_TEACHERS),
-            *compared_sections(compared),
-        ],
+        further=[FROM_TEACHERS, *compared_sections(compared)],
         path=run_dir / "report.html",
     )
     print_compared(compared)
