@@ -55,8 +55,8 @@ from jmlip.training.validation import require_labels
 TEACHERS, TARGETS, STUDENT = "teachers", "targets", "student"
 FROM_TEACHERS = Section(
     "Labels by the teachers",
-    text="Errors of these labels are, on the training and validation sets, from the teachers; those "
-    "on test files are from the reference.",
+    text="Errors of these labels are from the teachers on the training and validation sets, and "
+    "from the reference on test files.",
 )
 
 
