@@ -1,6 +1,6 @@
 """Thermal conductivity of solid argon at 70 K, as in the documentation of LAMMPS.
 
-    python -m experiments.conductivity.run --seeds 0 1 2
+    python -m experiments.conductivity.run --seeds 0
     python -m experiments.conductivity.run --table
 
 256 atoms, face-centred cubic with 5.376 angstrom, Lennard-Jones. Equilibrated by CSVR, then NVE;
@@ -38,6 +38,8 @@ def main() -> None:
     for seed in () if options.table else options.seeds:
         row = {"name": "argon", "seed": seed, **conductivity(options.runs / f"seed{seed}", seed)}
         record(HERE, row)
+        print(row)
+    for row in results(HERE) if options.table else ():
         print(row)
     found = [row["kappa"] for row in results(HERE)]
     if len(found) > 1:
