@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from ase.build import bulk
+from rich.progress import track
 
 import jmlip
 from experiments.study import arguments, record, results
@@ -63,12 +64,12 @@ def conductivity(run: Path, seed: int) -> dict[str, float]:
         ensemble="csvr", temperature_K=TEMPERATURE_K, n_steps=EQUILIBRATION, every=EQUILIBRATION,
         **common,
     )  # fmt: skip
-    simulate(potential(), start, warm, run / "warm.xyz")
+    simulate(potential(), start, warm, run / "warm.xyz", restart=True)
     (start,) = jmlip.read(run / "warm.xyz", index=-1)
     alone = MDConfig(ensemble="nve", n_steps=STEPS, every=EVERY, **common)
-    simulate(potential(), start, alone, run / "nve.xyz")
+    simulate(potential(), start, alone, run / "nve.xyz", restart=True)
     frames = jmlip.read(run / "nve.xyz")
-    found = flux_autocorrelation(heat_flux(potential(), frames).total, N_LAGS)
+    found = flux_autocorrelation(heat_flux(potential(), track(frames, "heat flux")).total, N_LAGS)
     mass, n = masses(start), start.n_atoms
     twice = np.mean([np.sum(mass * frame.velocities**2) for frame in frames])
     kelvin = float(twice / (degrees_of_freedom(n) * units.KELVIN))

@@ -73,7 +73,7 @@ def of_head(frame: jmlip.Structure, head: str) -> jmlip.Structure:
 
 
 def few_frames(runs: Path, seed: int) -> Path:
-    """Some of the frames to train on; their weight tells only where both levels are learned."""
+    """Some of the frames to train on, with a weight for where they stand beside many of DFT."""
     frames = jmlip.read(runs / "train.xyz")
     chosen = np.random.default_rng(seed).choice(len(frames), FEW, replace=False)
     path = runs / f"few-seed{seed}.xyz"

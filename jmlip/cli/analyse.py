@@ -134,7 +134,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _steps(options: argparse.Namespace) -> Iterator[Callable]:
     """What was asked for, each from trajectories by name and options to results."""
-    from jmlip.cli import analyse_energies, analyse_heat, analyse_motion, analyse_structure
+    from jmlip.cli import analyse_energies, analyse_motion, analyse_structure
 
     if options.rdf is not None:
         yield analyse_structure.radial
@@ -147,6 +147,8 @@ def _steps(options: argparse.Namespace) -> Iterator[Callable]:
     if options.energies:
         yield analyse_energies.energies
     if options.heat_flux is not None:
+        from jmlip.cli import analyse_heat  # which brings models
+
         yield analyse_heat.conductivity
 
 

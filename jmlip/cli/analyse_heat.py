@@ -27,14 +27,21 @@ def conductivity(
     potential = load_potential(options.heat_flux)
     result = Result(
         name="conductivity",
-        header=("", "lag_ps", "kappa_W_mK", "kappa_error_W_mK", "correlation", "correlation_error"),
-        headings=("", "", "conductivity, W/(m K)", "up to, ps", "temperature, K"),
+        header=(
+            "quantity",
+            "lag_ps",
+            "kappa_W_mK",
+            "kappa_error_W_mK",
+            "correlation",
+            "correlation_error",
+        ),
+        headings=("", "quantity", "conductivity, W/(m K)", "up to, ps", "temperature, K"),
         x="time, ps",
         y="thermal conductivity, W/(m K)",
     )
     for name, trajectory in trajectories.items():
         _require_bulk(name, trajectory)
-        lag = lags(trajectory, options)
+        lag, cell = lags(trajectory, options), trajectory.cell  # refused before the long work
         frames = track(
             _moving(trajectory),
             description=f"heat flux of {name}",
@@ -48,14 +55,14 @@ def conductivity(
         kappa = thermal_conductivity(
             found,
             timestep_ps=float(lag[1]),
-            volume=float(np.abs(np.linalg.det(trajectory.cell))),
+            volume=float(np.abs(np.linalg.det(cell))),
             temperature_K=kelvin,
         )
         scale = 1.0 / found.value[0, 0] if found.value[0, 0] > 0.0 else 1.0
         columns = (kappa.value[0], kappa.error[0], scale * found.value[0], scale * found.error[0])
         result.add(name, "heat", lag, *columns)
         at_end = Estimate(float(kappa.value[0, -1]), float(kappa.error[0, -1]))
-        result.numbers.append((name, "", str(at_end), f"{lag[-1]:g}", f"{kelvin:.0f}"))
+        result.numbers.append((name, "heat", str(at_end), f"{lag[-1]:g}", f"{kelvin:.0f}"))
     return [result]
 
 

@@ -30,16 +30,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jmlip.core.errors import DataError
+from jmlip.core.errors import DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, Params
 from jmlip.graphs.batching import exact_bucket, pad_batch
 from jmlip.graphs.frames import make_frame
 from jmlip.graphs.graph import AtomGraph, from_senders, n_slots, sum_over_neighbors
 from jmlip.md.velocities import masses
+from jmlip.models.allegro import Allegro
+from jmlip.models.ani import ANI
 from jmlip.models.hipnn import HIPNN
+from jmlip.models.lennard_jones import LennardJones
 from jmlip.models.multi_ace import MultiACE
 from jmlip.models.pair import Pair
+from jmlip.models.stillinger_weber import StillingerWeber
 from jmlip.ops.neighbors import neighbors
 from jmlip.potentials.evaluate import with_vectors
 from jmlip.potentials.potential import Potential
@@ -73,12 +77,19 @@ def heat_flux(
 
     Raises:
         DataError: a structure has no velocities.
-        PotentialError: an element is not known, or the potential has several heads.
+        PotentialError: an element is not known, the potential has several heads, or a flux is not
+            finite.
     """
     potential.require_one_head()
     params = potential.astype(dtype).params
     flux = [_of_frame(potential, params, each, dtype) for each in structures]
     parts = np.array(flux, np.float64).reshape(-1, 2, 3)
+    if not np.isfinite(parts).all():
+        frame = np.flatnonzero(~np.isfinite(parts).all(axis=(1, 2)))[0]
+        raise PotentialError(
+            f"heat fluxes must be finite, found NaN or infinity in frame {frame}; look for atoms "
+            "far too close."
+        )
     return HeatFlux(parts[:, 0], parts[:, 1])
 
 
@@ -91,7 +102,9 @@ def n_hops(model: nn.Module) -> int:
             return model.config.n_layers
         case Pair():
             return max(n_hops(model.small), n_hops(model.large))
-    return 1  # ANI, Allegro, analytic potentials: one neighborhood is all an atom sees
+        case ANI() | Allegro() | LennardJones() | StillingerWeber():
+            return 1  # one neighborhood is all an atom sees
+    raise PotentialError(f"the heat flux must know how far messages of {type(model).__name__} go.")
 
 
 def unfold(structure: Structure, reach: float) -> Structure:

@@ -95,7 +95,7 @@ def geometric_mean(graph: AtomGraph, values: Float[Array, " elements"]) -> Float
 
 
 def _at_ends(graph, values):
-    if len(values) == 1:  # nothing to look up, in a third of the time of the whole potential
+    if len(values) == 1:  # looking it up would take a quarter of the time of the whole potential
         both = jnp.broadcast_to(values, graph.senders.shape)
         return both, both
     received = jnp.repeat(values[graph.nodes.species], n_slots(graph))

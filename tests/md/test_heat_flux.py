@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from jmlip.core.errors import DataError
+from jmlip.core.errors import DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.data import from_atoms
 from jmlip.factory import make_model
@@ -97,3 +97,10 @@ def test_unfolded_images_are_all_within_reach():
     distance = np.linalg.norm(cluster.positions[4:, None] - start.positions[None], axis=-1)
     assert distance.min(axis=1).max() < 6.0
     assert len(np.unique(cluster.positions.round(6), axis=0)) == cluster.n_atoms
+
+
+def test_infinite_fluxes_are_refused():
+    start = crystal()
+    on_top = start.replace(positions=np.zeros_like(start.positions))
+    with pytest.raises(PotentialError, match="NaN or infinity in frame 1"), jax.debug_nans(False):
+        heat_flux(potential_of("lennard-jones"), [start, on_top])
