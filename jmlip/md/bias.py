@@ -1,4 +1,4 @@
-"""Further terms of the energy by composition: walls, restraints, umbrellas, external fields.
+"""Further terms of the energy by composition: walls, soft constraints, umbrellas, fields.
 
 A bias is any differentiable function of positions and cell. Added to a force function it takes part
 in energy, forces and virial, so that conserved energies, thermostats and derivatives include it.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jmlip.core.types import AtomVectors
 from jmlip.graphs.device_neighbors import Cell
@@ -70,3 +70,26 @@ def harmonic_walls(
         return 0.5 * stiffness * jnp.sum(beyond**2)
 
     return walls
+
+
+def harmonic_bonds(
+    pairs: Int[Array, "bonds 2"], lengths: Float[Array, " bonds"], *, stiffness: float
+) -> BiasFn:
+    """Distances held softly: E = k/2 sum_ij (|r_j - r_i| - d_ij)^2.
+
+    A period of 2 pi sqrt(m / k), with m the reduced mass of a pair, must stay long beside the time
+    step: for O-H and 100 eV / angstrom^2 it is 6.2 fs.
+
+    Args:
+        pairs: indices of the two atoms of each bond, of the same image.
+        lengths: d_ij, angstrom.
+        stiffness: k, eV / angstrom^2.
+    """
+
+    def bonds(positions, cell):
+        del cell
+        first, second = pairs.T
+        distance = jnp.linalg.norm(positions[second] - positions[first], axis=-1)
+        return 0.5 * stiffness * jnp.sum((distance - lengths) ** 2)
+
+    return bonds

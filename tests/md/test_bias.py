@@ -9,7 +9,7 @@ from ase.build import molecule
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.data import from_atoms
-from jmlip.md.bias import add_bias, harmonic_walls
+from jmlip.md.bias import add_bias, harmonic_bonds, harmonic_walls
 from jmlip.md.hydrogen_mass import repartition_hydrogen_mass
 from jmlip.md.integrators import make_nve
 from jmlip.md.state import kinetic_energy
@@ -64,6 +64,21 @@ def test_walls_turn_a_free_atom_back_and_conserve_energy(x64):
     assert x[:, 0].min() == pytest.approx(-1.5, abs=1e-3)
     assert x[-1, 1] == pytest.approx(10.0)
     np.testing.assert_allclose(total, 0.625, atol=1e-4)
+
+
+def test_a_soft_bond_vibrates_with_the_period_of_its_stiffness(x64):
+    bond = harmonic_bonds(jnp.array([[0, 2]]), jnp.array([1.5]), stiffness=8.0)
+    n_half = 500
+    dt = jnp.pi * (0.5 / 8.0) ** 0.5 / n_half  # half a period, reduced mass 1/2
+    integrator = make_nve(add_bias(ideal_gas, bond), dt=dt)
+    start = jnp.array([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0], [0.0, 1.6, 0.0]])
+    state = integrator.init(
+        start, jnp.zeros((3, 3)), jnp.ones((3, 1)), jnp.eye(3), NO_NEIGHBORS, None
+    )
+    state = jax.lax.fori_loop(0, n_half, lambda _, state: integrator.step(state), state)
+    positions = state.dynamics.position
+    np.testing.assert_allclose(positions[2] - positions[0], [0.0, 1.4, 0.0], atol=1e-5)
+    np.testing.assert_allclose(positions[1], start[1])
 
 
 def test_hydrogen_takes_mass_from_its_own_atom():
