@@ -21,7 +21,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import STATE, Structure
 from jmlip.graphs.batching import Bucket, exact_bucket, fits, pad_batch
-from jmlip.graphs.frames import Frame, make_frame
+from jmlip.graphs.frames import Frame
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.predict import Prediction, require_apart, rounded, run, unpack
 
@@ -167,12 +167,7 @@ class _SkinList(NamedTuple):
 
     @classmethod
     def build(cls, structure: Structure, potential: Potential, skin: float) -> "_SkinList":
-        frame = make_frame(
-            structure,
-            species=potential.species,
-            cutoff=potential.cutoff + skin,
-            reference_energies=potential.reference_energies,
-        )
+        frame = potential.frame(structure, skin=skin)
         difference = _differences(structure.positions, frame)
         return cls(structure, frame, frame.vectors - difference)
 

@@ -34,7 +34,6 @@ from jmlip.core.errors import DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, Params
 from jmlip.graphs.batching import exact_bucket, pad_batch
-from jmlip.graphs.frames import make_frame
 from jmlip.graphs.graph import AtomGraph, from_senders, n_slots, sum_over_neighbors
 from jmlip.md.velocities import masses
 from jmlip.models.allegro import Allegro
@@ -135,13 +134,7 @@ def _of_frame(
     potential.require_known(structure)
     kind, n = np.dtype(dtype).type, structure.n_atoms
     cluster = unfold(structure, n_hops(potential.model) * potential.cutoff)
-    frame = make_frame(
-        cluster,
-        species=potential.species,
-        cutoff=potential.cutoff,
-        reference_energies=potential.reference_energies,
-        states=potential.states,
-    )
+    frame = potential.frame(cluster)
     bucket = rounded(exact_bucket([frame]))
     place = np.zeros((2, bucket.n_atoms, 3), kind)
     place[0, : cluster.n_atoms] = cluster.positions - structure.positions.mean(axis=0)

@@ -5,7 +5,6 @@ import numpy as np
 from jmlip.core.errors import ConfigError
 from jmlip.core.structure import Structure
 from jmlip.data.ase_bridge import fixed_atoms, require_whole_atoms_fixed
-from jmlip.graphs.frames import make_frame
 from jmlip.md.config import MDConfig
 from jmlip.potentials.potential import Potential
 from jmlip.potentials.predict import require_apart
@@ -25,14 +24,7 @@ def require_startable(potential: Potential, structure: Structure, config: MDConf
     _require_motion(structure, config)
     _require_resolved(structure, config.dtype)
     _require_volume(structure, config)
-    frame = make_frame(
-        structure,
-        species=potential.species,
-        cutoff=potential.cutoff,
-        reference_energies=potential.reference_energies,
-        states=potential.states,
-    )
-    require_apart(frame, "the start structure")
+    require_apart(potential.frame(structure), "the start structure")
 
 
 def _require_motion(structure: Structure, config: MDConfig) -> None:

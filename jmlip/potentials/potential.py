@@ -1,6 +1,7 @@
 """`Potential`: a model with its parameters and everything needed to use it and to know it."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +17,11 @@ from jmlip.core.errors import DataError, PotentialError
 from jmlip.core.structure import Structure
 from jmlip.core.types import Key, Params
 from jmlip.graphs.frames import (
+    Frame,
     Heads,
     States,
     head_name,
+    make_frame,
     species_index,
     state_index,
     which_head,
@@ -134,6 +137,27 @@ class Potential:
         except DataError as error:
             raise PotentialError(str(error)) from error
 
+    def frame(self, structure: Structure, *, skin: float = 0.0, dtype: type = np.float64) -> Frame:
+        """Neighbors and labels of a structure as this potential sees them.
+
+        Args:
+            structure: the configuration.
+            skin: angstrom, added to the cutoff.
+            dtype: precision in which vectors are kept.
+
+        Raises:
+            DataError: an element, the state or the head is not known.
+        """
+        return make_frame(
+            structure,
+            species=self.species,
+            cutoff=self.cutoff + skin,
+            reference_energies=self.reference_energies,
+            states=self.states,
+            heads=self.heads,
+            dtype=dtype,
+        )
+
     def require_one_head(self) -> None:
         """Refuse several heads, where the structures cannot say which is meant.
 
@@ -187,11 +211,9 @@ class Potential:
             self.model,
             self.astype(dtype).params,
             structures,
-            species=self.species,
+            make=functools.partial(self.frame, dtype=np.dtype(dtype).type),
             cutoff=self.cutoff,
-            reference_energies=self.reference_energies,
-            states=self.states,
-            heads=self.heads,
+            references=np.array([*(self.heads or {"": self.reference_energies}).values()]),
             dtype=dtype,
             batch_size=batch_size,
         )

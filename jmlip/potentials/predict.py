@@ -6,7 +6,7 @@ one potential: other parameters use the same.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -19,7 +19,7 @@ from jmlip.core.structure import Structure
 from jmlip.core.types import AtomVectors, GraphTensors, Params, PerAtom
 from jmlip.graphs.batching import Bucket, exact_bucket, pad_batch
 from jmlip.graphs.buckets import choose_buckets, plan_batches, round_up, sizes_of, smallest_bucket
-from jmlip.graphs.frames import Frame, Heads, States, make_frame
+from jmlip.graphs.frames import Frame
 from jmlip.graphs.graph import AtomGraph
 from jmlip.potentials.evaluate import evaluate
 
@@ -59,11 +59,9 @@ def predict(
     params: Params,
     structures: Sequence[Structure],
     *,
-    species: tuple[int, ...],
+    make: Callable[[Structure], Frame],
     cutoff: float,
-    reference_energies: tuple[float, ...],
-    states: States,
-    heads: Heads | None,
+    references: np.ndarray,
     dtype: Literal["float32", "float64"],
     batch_size: int,
 ) -> list[Prediction]:
@@ -73,25 +71,13 @@ def predict(
     predictions: list[Prediction] = []
     for start in range(0, len(structures), _WINDOW):
         window = structures[start : start + _WINDOW]
-        frames = [
-            make_frame(
-                structure,
-                species=species,
-                cutoff=cutoff,
-                reference_energies=reference_energies,
-                states=states,
-                heads=heads,
-                dtype=np.dtype(dtype).type,
-            )
-            for structure in window
-        ]
         predictions += _predict_window(
             model,
             params,
-            frames,
+            [make(structure) for structure in window],
             [f"structure {index}" for index in range(start, start + len(window))],
             cutoff=cutoff,
-            references=np.array([*heads.values()] if heads else [reference_energies]),
+            references=references,
             dtype=dtype,
             batch_size=batch_size,
         )

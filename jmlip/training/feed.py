@@ -27,7 +27,7 @@ from jmlip.graphs.buckets import (
     sizes_of,
     smallest_bucket,
 )
-from jmlip.graphs.frames import Frame, make_frame
+from jmlip.graphs.frames import Frame
 from jmlip.graphs.graph import Batch
 from jmlip.potentials.potential import Potential
 
@@ -112,15 +112,7 @@ class Feed:
             yield frame
 
     def _make(self, structure: Structure) -> Frame:
-        return make_frame(
-            structure,
-            species=self._potential.species,
-            cutoff=self._potential.cutoff,
-            reference_energies=self._potential.reference_energies,
-            states=self._potential.states,
-            heads=self._potential.heads,
-            dtype=self._dtype,
-        )
+        return self._potential.frame(structure, dtype=self._dtype)
 
     def _frame(self, index: int) -> Frame:
         kept = index < len(self._kept)
