@@ -71,8 +71,8 @@ if __name__ == "__main__":
         __doc__ or "",
         folder,
         COURSE,
-        inner_steps=(4, 6),
-        distilled=(),
+        inner_steps=(4, 5, 6),
+        distilled=(4,),
         more=structure_and_diffusion,
         summary=agreement,
     )
