@@ -46,14 +46,14 @@ def structure_and_diffusion(path: Path, course: Course) -> Row:
 
 
 def agreement(rows: Sequence[Row]) -> str:
-    """How far radial distributions with two time steps are from those of the same pair with one."""
-    by_name = {row["name"]: row for row in rows}
-    one, lines = by_name["pair, one step"], []
-    for name in (name for name in by_name if name.startswith("pair, n")):
+    """How far radial distributions with two time steps are from those of the same sum with one."""
+    by_name, lines = {row["name"]: row for row in rows}, []
+    for name, row in by_name.items():
+        if row["n"] == 1:
+            continue
+        one = by_name["pair, one step" if name.startswith("pair") else "large alone"]
         for pair in PAIRS:
-            (r, g, error), (_, h, own) = (
-                np.array(row["rdf"][pair]) for row in (one, by_name[name])
-            )
+            (r, g, error), (_, h, own) = (np.array(each["rdf"][pair]) for each in (one, row))
             there = np.maximum(g, h) > LEAST
             difference, width = np.abs(h - g)[there], np.hypot(error, own)[there]
             worst = int(np.argmax(difference))

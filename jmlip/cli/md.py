@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jmlip.cli import md_limits
+from jmlip.cli import md_ensemble, md_limits
 from jmlip.cli import options as kinds
 from jmlip.core.structure import Structure
 
@@ -23,8 +23,7 @@ def add_parser(subparsers) -> None:
     kinds.add_potential(parser)
     kinds.add_start(parser)
     _add_run(parser)
-    _add_thermostat(parser)
-    _add_pressure(parser)
+    md_ensemble.add_ensemble(parser)
     _add_time_steps(parser)
     _add_batch(parser)
     md_limits.add_limits(parser)
@@ -80,75 +79,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_thermostat(parser: argparse.ArgumentParser) -> None:
-    temperature = parser.add_mutually_exclusive_group()
-    temperature.add_argument(
-        "--temperatures-K",
-        type=_temperatures,
-        metavar="K,K,...",
-        help="of the replicas, in turn; one replica for each unless --replicas says how many",
-    )
-    temperature.add_argument(
-        "--temperature-K",
-        type=kinds.not_negative(float),
-        metavar="K",
-        help="of the thermostat; in nve, of the initial velocities (left out: those of START)",
-    )
-    parser.add_argument(
-        "--temperature-ramp",
-        type=_points,
-        metavar="PS:K,...",
-        help="from --temperature-K in straight lines to these points (not nve, nose-hoover, mtk)",
-    )
-    parser.add_argument(
-        "--friction-per-ps",
-        type=kinds.positive(float),
-        metavar="X",
-        help="langevin only (default: 10)",
-    )
-    parser.add_argument(
-        "--tau-fs",
-        type=kinds.positive(float),
-        metavar="FS",
-        help="relaxation time, nose-hoover, csvr and npt only (default: 100)",
-    )
-
-
-def _add_pressure(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("constant pressure (npt only)")
-    group.add_argument(
-        "--pressure-GPa", type=kinds.finite, metavar="P", help="external pressure; required"
-    )
-    group.add_argument(
-        "--pressure-ramp",
-        type=_points,
-        metavar="PS:GPa,...",
-        help="rescaling only: from --pressure-GPa in straight lines to these points",
-    )
-    group.add_argument(
-        "--barostat",
-        choices=("mtk", "rescaling"),
-        help="Martyna-Tobias-Klein, or stochastic rescaling of the cell (default: mtk)",
-    )
-    group.add_argument(
-        "--tau-barostat-fs",
-        type=kinds.positive(float),
-        metavar="FS",
-        help="period of the cell, or relaxation time of its volume (default: 1000)",
-    )
-    group.add_argument(
-        "--compressibility-per-GPa",
-        type=kinds.positive(float),
-        metavar="X",
-        help="rescaling only, roughly that of the system (default: 0.1)",
-    )
-    group.add_argument(
-        "--cell-motion",
-        choices=("isotropic", "anisotropic", "full"),
-        help="the cell scales, stretches along x, y, z, or takes any shape (default: isotropic)",
-    )
-
-
 def _add_time_steps(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("multiple time steps (r-RESPA)")
     group.add_argument(
@@ -186,20 +116,6 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _temperatures(text: str) -> list[float]:
-    return [kinds.not_negative(float)(part.strip()) for part in text.split(",")]
-
-
-def _points(text: str) -> tuple[tuple[float, float], ...]:
-    parts = [part.split(":") for part in text.split(",")]
-    try:
-        return tuple((float(time), float(value)) for time, value in parts)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be points like 10:600,20:300, found {text!r}"
-        ) from None
-
-
 def run(options: argparse.Namespace) -> None:
     import sys
 
@@ -223,19 +139,11 @@ def run(options: argparse.Namespace) -> None:
         timestep_fs=options.timestep_fs,
         n_steps=options.steps,
         temperature_K=temperature_K,
-        temperature_ramp=options.temperature_ramp,
         seed=options.seed or 0,
         every=options.every,
-        friction_per_ps=options.friction_per_ps,
-        tau_fs=options.tau_fs,
-        pressure_GPa=options.pressure_GPa,
-        pressure_ramp=options.pressure_ramp,
-        barostat=options.barostat,
-        tau_barostat_fs=options.tau_barostat_fs,
-        compressibility_per_GPa=options.compressibility_per_GPa,
-        cell_motion=options.cell_motion,
         n_inner=options.n_inner,
         dtype=options.dtype,
+        **md_ensemble.fields_of(options),
     )
     use_compilation_cache()
     potential = load_potential(options.potential)

@@ -23,6 +23,13 @@ from jmlip.potentials.potential import Potential
 
 _OWN = ("temperature_K", "seed")
 """Fields in which the configurations of a batch may differ."""
+_SCHEDULES = (
+    "temperature_ramp",
+    "temperature_swing",
+    "pressure_ramp",
+    "density_ramp",
+    "density_swing",
+)
 
 
 class BatchResult(NamedTuple):
@@ -203,8 +210,11 @@ def _require_alike(structures: Sequence[Structure], configs: Sequence[MDConfig])
                 f"configurations of a batch may differ in {' and '.join(_OWN)} only, found {first} "
                 f"and {config}; run the others apart."
             )
-    if first.temperature_ramp is not None or first.pressure_ramp is not None:
-        raise ConfigError("ramps are for single runs, and a batch was asked for; run each apart.")
+    if any(getattr(first, name) is not None for name in _SCHEDULES):
+        raise ConfigError(
+            f"schedules ({', '.join(_SCHEDULES)}) are for single runs, and a batch was asked for; "
+            "run each apart."
+        )
     sizes = {structure.n_atoms for structure in structures}
     if len(sizes) > 1 and first.ensemble in ("nose-hoover", "npt"):
         raise ConfigError(

@@ -22,10 +22,19 @@ _ONLY_FOR = {
     "barostat": ("npt",),
     "compressibility_per_GPa": ("npt",),
     "temperature_ramp": ("langevin", "csvr", "npt"),
+    "temperature_swing": ("langevin", "csvr", "npt"),
     "pressure_ramp": ("npt",),
+    "density_ramp": ("langevin",),
+    "density_swing": ("langevin",),
 }
 _NOT_WITH = {
-    "mtk": ("compressibility_per_GPa", "n_inner", "temperature_ramp", "pressure_ramp"),
+    "mtk": (
+        "compressibility_per_GPa",
+        "n_inner",
+        "temperature_ramp",
+        "temperature_swing",
+        "pressure_ramp",
+    ),
     "rescaling": ("chain_length",),
 }
 """Options without meaning for a barostat."""
@@ -57,6 +66,8 @@ class MDConfig:
         temperature_ramp: points (ps, K) that the temperature of the thermostat goes to, in straight
             lines, from `temperature_K` at the start; with "langevin", "csvr", and "npt" with the
             barostat "rescaling".
+        temperature_swing: (A, period), K and ps: A sin^2(pi t / period) is added to the
+            temperature, where a ramp may be.
         seed: fixes the velocities drawn and the noise of the thermostat.
         every: steps between frames of the trajectory.
         friction_per_ps: Langevin friction; 10 where it is not given.
@@ -64,6 +75,9 @@ class MDConfig:
         chain_length: thermostats in a Nose-Hoover chain; 3 where it is not given.
         pressure_GPa: external pressure, positive where it compresses; "npt" needs it.
         pressure_ramp: points (ps, GPa) that the external pressure goes to, with "rescaling".
+        density_ramp: points (ps, density over that of the start) that the density goes to, in
+            straight lines, cell and atoms scaled with it; "langevin" only.
+        density_swing: (A, period), the second in ps, as for the temperature.
         barostat: what moves the cell in "npt": "mtk" (Martyna-Tobias-Klein, chains on atoms and
             cell), as where it is not given, or "rescaling" (stochastic, with "csvr" for the atoms).
         tau_barostat_fs: period of the cell with "mtk", relaxation time of its volume with
@@ -86,6 +100,7 @@ class MDConfig:
     n_steps: int
     temperature_K: float | None = None
     temperature_ramp: Points | None = None
+    temperature_swing: tuple[float, float] | None = None
     seed: int = 0
     every: int = 100
     friction_per_ps: float | None = None
@@ -93,6 +108,8 @@ class MDConfig:
     chain_length: int | None = None
     pressure_GPa: float | None = None
     pressure_ramp: Points | None = None
+    density_ramp: Points | None = None
+    density_swing: tuple[float, float] | None = None
     barostat: Barostat | None = None
     tau_barostat_fs: float | None = None
     compressibility_per_GPa: float | None = None
@@ -123,6 +140,11 @@ class MDConfig:
             _require_positive("temperature_K", self.temperature_K)
         _require_points("temperature_ramp", self.temperature_ramp, positive=True)
         _require_points("pressure_ramp", self.pressure_ramp, positive=False)
+        _require_points("density_ramp", self.density_ramp, positive=True)
+        _require_swing(
+            "temperature", self.temperature_K, self.temperature_ramp, self.temperature_swing
+        )
+        _require_swing("density", 1.0, self.density_ramp, self.density_swing)
         for name, least in _LEAST.items():
             _require_between(name, getattr(self, name), least)
 
@@ -161,8 +183,9 @@ class MDConfig:
 
     @property
     def cell_moves(self) -> bool:
-        """Whether the cell is a dynamical variable."""
-        return self.ensemble == "npt"
+        """Whether the cell changes, by itself or as prescribed."""
+        prescribed = self.density_ramp is not None or self.density_swing is not None
+        return prescribed or self.ensemble == "npt"
 
     @property
     def dt(self) -> float:
@@ -200,6 +223,20 @@ def _require_points(name: str, points: Points | None, *, positive: bool) -> None
         raise ConfigError(
             f"{name} must hold points (time, value) at rising times after 0, with "
             f"{'positive' if positive else 'finite'} values, found {points}."
+        )
+
+
+def _require_swing(
+    name: str, start: float | None, points: Points | None, wave: tuple[float, float] | None
+) -> None:
+    if wave is None:
+        return
+    amplitude, period = wave
+    least = min([start or 0.0, *(value for _, value in points or ())]) + min(amplitude, 0.0)
+    if not (period > 0.0 and math.isfinite(period) and math.isfinite(amplitude) and least > 0.0):
+        raise ConfigError(
+            f"{name}_swing must hold an amplitude, with which the {name} stays positive, and a "
+            f"positive period in ps, found {wave}."
         )
 
 

@@ -1,12 +1,14 @@
 """From a configuration to its integrator."""
 
 from jmlip.core import units
+from jmlip.graphs.device_neighbors import Cell
+from jmlip.md.compression import Compression
 from jmlip.md.config import MDConfig
 from jmlip.md.integrators import Integrator, make_csvr, make_langevin, make_nose_hoover, make_nve
 from jmlip.md.npt import make_npt
 from jmlip.md.propagator import Level, Scalar
 from jmlip.md.rescaling import make_rescaled
-from jmlip.md.schedule import Control, ramp
+from jmlip.md.schedule import Control, Points, ramp, swing
 from jmlip.md.state import Count
 
 
@@ -17,6 +19,7 @@ def make_integrator(
     kT: Control | None = None,
     n_atoms: Count | None = None,
     n_held: int = 0,
+    cell: Cell | None = None,
 ) -> Integrator:
     """The integrator of a configuration.
 
@@ -27,6 +30,7 @@ def make_integrator(
         n_atoms: how many atoms, the first, are there; all if None. Langevin and CSVR can leave
             some out, and NVE does so by itself.
         n_held: how many atoms are held.
+        cell: of the start, where the density changes.
     """
     dt, tau = config.dt, config.tau
     kT = _temperature(config) if kT is None else kT
@@ -35,7 +39,14 @@ def make_integrator(
         case "nve":
             return make_nve(levels, dt=dt)
         case "langevin":
-            return make_langevin(levels, dt=dt, kT=kT, friction=config.friction, n_atoms=n_atoms)
+            return make_langevin(
+                levels,
+                dt=dt,
+                kT=kT,
+                friction=config.friction,
+                n_atoms=n_atoms,
+                compression=_compression(config, cell),
+            )
         case "nose-hoover":
             return make_nose_hoover(
                 levels, dt=dt, kT=_constant(kT), tau=tau, chain_length=length, n_held=n_held
@@ -71,17 +82,43 @@ def _at_constant_pressure(config: MDConfig, levels: tuple[Level, ...], kT: Contr
 
 
 def _temperature(config: MDConfig) -> Control:
-    if config.temperature_ramp is None:
-        return config.kT
-    points = [(time, units.KELVIN * value) for time, value in config.temperature_ramp]
-    return ramp(config.kT, points, timestep_ps=1.0e-3 * config.timestep_fs)
+    return _course(
+        config, config.kT, config.temperature_ramp, config.temperature_swing, unit=units.KELVIN
+    )
 
 
 def _pressure(config: MDConfig) -> Control:
-    if config.pressure_ramp is None:
-        return config.pressure
-    points = [(time, units.GPA * value) for time, value in config.pressure_ramp]
-    return ramp(config.pressure, points, timestep_ps=1.0e-3 * config.timestep_fs)
+    return _course(config, config.pressure, config.pressure_ramp, None, unit=units.GPA)
+
+
+def _compression(config: MDConfig, cell: Cell | None) -> Compression | None:
+    density = _course(config, 1.0, config.density_ramp, config.density_swing)
+    if not callable(density):
+        return None
+    assert cell is not None  # batches refuse schedules
+    return Compression(cell, density)
+
+
+def _course(
+    config: MDConfig,
+    start: float,
+    points: Points | None,
+    wave: tuple[float, float] | None,
+    *,
+    unit: float = 1.0,
+) -> Control:
+    """What begins with `start` and changes as the configuration says, in units of dynamics."""
+    timestep_ps = 1.0e-3 * config.timestep_fs
+    course: Control = start
+    if points is not None:
+        scaled = [(time, unit * value) for time, value in points]
+        course = ramp(start, scaled, timestep_ps=timestep_ps)
+    if wave is not None:
+        amplitude, period_ps = wave
+        course = swing(
+            course, amplitude=unit * amplitude, period_ps=period_ps, timestep_ps=timestep_ps
+        )
+    return course
 
 
 def _constant(control: Control) -> Scalar:

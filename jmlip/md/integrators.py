@@ -31,6 +31,7 @@ from jmlip.analysis.thermodynamics import degrees_of_freedom
 from jmlip.core.types import AtomVectors, Key
 from jmlip.graphs.device_neighbors import Cell
 from jmlip.md.chains import make_chain
+from jmlip.md.compression import Compression, compress
 from jmlip.md.propagator import (
     Forces,
     Scalar,
@@ -82,6 +83,7 @@ def make_langevin(
     friction: Scalar,
     outside: bool = False,
     n_atoms: Count | None = None,
+    compression: Compression | None = None,
 ) -> Integrator:
     """Langevin dynamics by the BAOAB splitting, the center of mass held at rest.
 
@@ -97,6 +99,7 @@ def make_langevin(
         outside: friction and noise half before, half after the step (OBABO), instead of with every
             innermost drift, where they damp resonances.
         n_atoms: how many atoms, the first, are there; all if None.
+        compression: how the density changes; it does not if None.
 
     References:
         Leimkuhler, Matthews, Appl. Math. Res. Express 2013, 34.
@@ -115,6 +118,8 @@ def make_langevin(
         return position_step(thermostat(position_step(state, 0.5 * dt), dt), 0.5 * dt)
 
     def step(state):
+        if compression is not None:
+            state = compress(state, compression)
         if not outside:
             return counted(propagate(state, levels, dt, drift))
         state = propagate(thermostat(state, 0.5 * dt), levels, dt)

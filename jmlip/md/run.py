@@ -60,8 +60,9 @@ class Run:
         self._whole = inner is not None
         first, later = (self._levels(skin) for skin in (None, config.skin))
         n_held = int(fixed_atoms(structure).sum())
-        self._init = make_integrator(config, first, n_held=n_held).init
-        self.integrator = make_integrator(config, later, n_held=n_held)
+        cell = jnp.asarray(structure.cell, config.dtype)
+        self._init = make_integrator(config, first, n_held=n_held, cell=cell).init
+        self.integrator = make_integrator(config, later, n_held=n_held, cell=cell)
         self.reference_energy = forces.reference_energy(potential, structure)
         self.energy_line = RunningLine()  # conserved energy against time in ps
         self.temperature_line = RunningLine()

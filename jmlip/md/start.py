@@ -33,9 +33,9 @@ def _require_motion(structure: Structure, config: MDConfig) -> None:
     fixed = fixed_atoms(structure)
     if fixed.any() and config.cell_moves:
         raise ConfigError(
-            f"in ensemble {config.ensemble!r} every atom moves with the cell, and the start "
-            f"structure fixes {int(fixed.sum())}; remove its constraints (move_mask), or choose an "
-            "ensemble at fixed cell."
+            f"where the cell changes (npt, density schedules) every atom moves with the cell, and "
+            f"the start structure fixes {int(fixed.sum())}; remove its constraints (move_mask), or "
+            "keep the cell."
         )
     if fixed.all():
         raise ConfigError(
@@ -47,8 +47,8 @@ def _require_motion(structure: Structure, config: MDConfig) -> None:
 def _require_volume(structure: Structure, config: MDConfig) -> None:
     if config.cell_moves and not structure.is_periodic:
         raise ConfigError(
-            f"ensemble {config.ensemble!r} needs a structure periodic in all directions, found pbc "
-            f"{structure.pbc.tolist()}; set its cell, or choose an ensemble at fixed cell."
+            "a cell that changes (npt, density schedules) needs a structure periodic in all "
+            f"directions, found pbc {structure.pbc.tolist()}; set its cell, or keep it."
         )
 
 

@@ -1,4 +1,4 @@
-"""Ramps of temperature and pressure: what they end at, what they conserve, what is refused."""
+"""What changes in time: where it ends, what it conserves, what is refused."""
 
 import dataclasses
 
@@ -14,10 +14,10 @@ from jmlip.md.config import MDConfig
 from jmlip.md.ensembles import make_integrator
 from jmlip.md.integrators import make_csvr, make_langevin
 from jmlip.md.propagator import levels_of
-from jmlip.md.schedule import ramp
+from jmlip.md.schedule import ramp, random_schedule, swing
 from jmlip.md.simulate import simulate
 from jmlip.md.state import kinetic_energy
-from tests.md.systems import cluster, lennard_jones
+from tests.md.systems import cluster, crystal, lennard_jones
 from tests.md.test_rescaling import KT, N_ATOMS, begin, cluster_in_springs, ideal_gas, replicas
 
 HEATING = ramp(KT, [(0.1, 3.0 * KT)], timestep_ps=0.001)  # in 100 steps
@@ -65,6 +65,69 @@ def test_energy_is_conserved_along_ramps_of_temperature_and_pressure(x64):
     assert float(integrator.bath_energy(end) + end.heat) == pytest.approx(20.0 * units.GPA * volume)
 
 
+@pytest.mark.parametrize("step", [0, 7, 40, 41, 123])
+def test_a_swing_is_a_squared_sine_on_top(step):
+    base = ramp(2.0, [(1.0, 4.0)], timestep_ps=0.05)
+    found = swing(base, amplitude=3.0, period_ps=2.0, timestep_ps=0.05)(jnp.asarray(step))
+    time = 0.05 * step
+    expected = np.interp(time, [0, 1], [2, 4]) + 3.0 * np.sin(np.pi * time / 2.0) ** 2
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_work_of_a_compression_is_booked(x64):
+    """Hardly any friction: what is left is the error of the step, small beside the work."""
+    config = MDConfig(
+        ensemble="langevin", timestep_fs=0.05, n_steps=1, dtype="float64", temperature_K=290.0,
+        friction_per_ps=1e-9, density_ramp=((0.02, 1.5),), density_swing=(0.2, 0.03),
+    )  # fmt: skip
+    integrator = make_integrator(config, levels_of(cluster_in_springs), cell=jnp.eye(3))
+    conserved = lambda s: s.energy + kinetic_energy(s.dynamics) + integrator.bath_energy(s)
+    start = begin(integrator, 3, jnp.eye(3))
+    end = jax.jit(lambda s: jax.lax.fori_loop(0, 300, lambda _, s: integrator.step(s), s))(start)
+    density = 1.5 + 0.2 * np.sin(np.pi * 0.015 / 0.03) ** 2 - 0.5 * 0.005 / 0.02
+    assert float(jnp.linalg.det(end.cell)) == pytest.approx(1.0 / density, rel=1e-9)
+    work = abs(float(integrator.bath_energy(end) - integrator.bath_energy(start)))
+    assert abs(float(conserved(end) - conserved(start))) < 0.01 * work
+    assert work > 0.05
+
+
+def test_a_run_changes_its_density_and_restarts_bit_for_bit(tmp_path):
+    config = MDConfig(
+        ensemble="langevin", timestep_fs=2.0, n_steps=120, every=20, temperature_K=40.0,
+        temperature_swing=(20.0, 0.1), density_ramp=((0.2, 1.2),), density_swing=(0.1, 0.4),
+    )  # fmt: skip
+    whole, parts = tmp_path / "whole.xyz", tmp_path / "parts.xyz"
+    simulate(lennard_jones(), crystal(), config, whole, progress=False)
+    for n_steps in (50, 120):
+        shorter = dataclasses.replace(config, n_steps=n_steps)
+        simulate(lennard_jones(), crystal(), shorter, parts, restart=True, progress=False)
+    assert whole.read_bytes() == parts.read_bytes()
+    frames = read(whole)
+    for frame in frames:
+        time = 1.0e-3 * frame.info["time_fs"]
+        density = np.interp(time, [0.0, 0.2], [1.0, 1.2])
+        density += 0.1 * np.sin(np.pi * time / 0.4) ** 2
+        assert crystal().volume / frame.volume == pytest.approx(density, rel=1e-5)
+    # atoms went with the cell: each is still near its site
+    inside = frames[-1].positions @ np.linalg.inv(frames[-1].cell)
+    sites = crystal().positions @ np.linalg.inv(crystal().cell)
+    assert np.abs(inside - sites).max() < 0.1
+
+
+def test_random_schedules_lie_in_their_ranges_and_are_configurations():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        fields = random_schedule(
+            rng, length_ps=9.0, temperature_K=(100.0, 900.0), temperature_swing_K=(0.0, 300.0),
+            density=(0.9, 1.1), density_swing=(-0.1, 0.1),
+        )  # fmt: skip
+        config = MDConfig(ensemble="langevin", timestep_fs=1.0, n_steps=9000, **fields)
+        ((length, last),) = config.temperature_ramp
+        assert (length, 100.0 <= last <= 900.0) == (9.0, True)
+        assert 100.0 <= config.temperature_K <= 900.0
+        assert 2.0 <= config.density_swing[1] <= 50.0
+
+
 def test_a_run_along_a_ramp_is_hot_at_its_end_and_restarts_bit_for_bit(tmp_path):
     config = MDConfig(
         ensemble="langevin", timestep_fs=1.0, n_steps=300, every=10, temperature_K=10.0,
@@ -91,6 +154,11 @@ def test_a_run_along_a_ramp_is_hot_at_its_end_and_restarts_bit_for_bit(tmp_path)
         ({"temperature_ramp": ((1.0, float("nan")),)}, "positive values"),
         ({"temperature_ramp": ((float("inf"), 300.0),)}, "rising times"),
         ({"pressure_ramp": ((1.0, 1.0),)}, "pressure_ramp means nothing in ensemble 'langevin'"),
+        ({"temperature_swing": (-300.0, 1.0)}, "the temperature stays positive"),
+        ({"temperature_swing": (10.0, 0.0)}, "a positive period"),
+        ({"density_swing": (-1.0, 1.0)}, "the density stays positive"),
+        ({"density_ramp": ((1.0, -0.5),)}, "positive values"),
+        ({"ensemble": "csvr", "density_ramp": ((1.0, 1.5),)}, "density_ramp means nothing in"),
         ({"ensemble": "nose-hoover", "temperature_ramp": ((1.0, 9.0),)}, "temperature_ramp means"),
         (
             {"ensemble": "npt", "pressure_GPa": 1.0, "temperature_ramp": ((1.0, 9.0),)},
