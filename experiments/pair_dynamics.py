@@ -1,6 +1,7 @@
 """Dynamics with the trained models of a study of pairs: one time step against two."""
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def run(
 ) -> None:
     """The command of a study: what is missing of some PARTS, or all, is run; tables are printed.
 
+    Averages of a case whose row stands in dynamics.json are not run again.
+
     Args:
         text: its description.
         folder: of the study, with the potentials.
@@ -67,8 +70,9 @@ def run(
     runs.mkdir(parents=True, exist_ok=True)
     start = _equilibrated(conventional, options.runs / "test.xyz", runs, course)
     if "averages" in parts:
-        rows = compare([alone, one_step, *with_two], start, course, runs, more=more)
-        write_rows(folder / "dynamics.json", rows)
+        rows = _averages(
+            folder / "dynamics.json", [alone, one_step, *with_two], start, course, runs, more
+        )
         print(table(rows), summary(rows), sep="\n", flush=True)
     if "forces" in parts:
         every_step = _every_step(conventional, start, runs, course)
@@ -77,6 +81,23 @@ def run(
         found = speeds([alone, one_step, *with_two, Case("small alone", small)], start, course)
         write_rows(folder / "speed.json", [found])
         print(_speed_table(found))
+
+
+def _averages(
+    path: Path,
+    cases: Sequence[Case],
+    start: Structure,
+    course: Course,
+    runs: Path,
+    more: Callable[[Path, Course], Row],
+) -> list[Row]:
+    """Those in the file stand; what is missing is run and written beside them."""
+    done = {row["name"]: row for row in json.loads(path.read_text())} if path.exists() else {}
+    for case in cases:
+        if case.name not in done:
+            (done[case.name],) = compare([case], start, course, runs, more=more)
+            write_rows(path, [done[case.name] for case in cases if case.name in done])
+    return [done[case.name] for case in cases]
 
 
 def _speed_table(found: dict[str, float]) -> str:

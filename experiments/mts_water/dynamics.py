@@ -2,7 +2,7 @@
 
     python -m experiments.mts_water.dynamics [averages] [forces] [speed]
 
-runs what is missing and prints the tables.
+runs what is missing (a case with a row in dynamics.json is not run again) and prints the tables.
 """
 
 from collections.abc import Sequence
