@@ -61,9 +61,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block ends without an error.
 
     Raises:
-        JmlipError: the place cannot be written.
+        JmlipError: the place cannot be written, or holds what is no file.
     """
     path = Path(os.path.abspath(path))
+    if path.exists() and not path.is_file():  # a device would be replaced
+        raise JmlipError(f"cannot write {path}: it is there, and is not a file.")
     with _storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # the suffix stays, because writers choose their format by it

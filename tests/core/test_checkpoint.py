@@ -91,6 +91,15 @@ def test_full_disk_is_one_sentence(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_device_is_never_replaced(tmp_path):
+    pipe = tmp_path / "a.json"
+    os.mkfifo(pipe)
+    with pytest.raises(JmlipError, match=r"a\.json: it is there, and is not a file"):
+        write_json(pipe, {})
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 def test_json_comes_back_and_refuses_nan(tmp_path):
     write_json(tmp_path / "a.json", {"x": [1, 2.5, None, "ä"]})
     assert read_json(tmp_path / "a.json") == {"x": [1, 2.5, None, "ä"]}
