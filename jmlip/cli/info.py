@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jmlip.cli import options as kinds
 
@@ -69,13 +70,12 @@ def describe_potential(path: Path) -> list[str]:
     potential = load_potential(path)
     provenance = dict(potential.provenance)
     training, versions = provenance.pop("training", None), provenance.pop("versions", {})
-    references = zip(potential.species, potential.reference_energies, strict=True)
     facts = {
         "kind": potential.kind,
         "species": " ".join(chemical_symbols[z] for z in potential.species),
         "cutoff": f"{potential.cutoff} angstrom",
         "parameters": str(potential.n_parameters),
-        "reference energies": ", ".join(f"{chemical_symbols[z]} {e:.6g} eV" for z, e in references),
+        **_references(potential),
         **{name.replace("_", " "): str(value) for name, value in provenance.items()},
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
@@ -86,6 +86,20 @@ def describe_potential(path: Path) -> list[str]:
     if potential.statistics:
         facts["trained on"] = _training_set(potential.statistics)
     return _aligned({"potential": str(path), **facts})
+
+
+def _references(potential: Any) -> dict[str, str]:
+    """The reference energies, of each head if there are several."""
+    from ase.data import chemical_symbols
+
+    heads = potential.heads or {"": potential.reference_energies}
+    symbols = [chemical_symbols[z] for z in potential.species]
+    return {
+        f"reference energies{name and f' of head {name}'}": ", ".join(
+            f"{symbol} {energy:.6g} eV" for symbol, energy in zip(symbols, energies, strict=True)
+        )
+        for name, energies in heads.items()
+    }
 
 
 def describe_data(path: Path, labels: dict) -> list[str]:

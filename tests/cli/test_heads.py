@@ -47,6 +47,9 @@ def test_replay_with_a_frozen_trunk(
     result = jmlip("train", configuration, "--run", run, *words)
     assert result.code == 0, result.err
     assert f"potential: {run / 'heads' / 'cc'}" in result.out
+    said = jmlip("info", run / "potential").out
+    assert "reference energies of head dft" in said
+    assert "reference energies of head cc" in said
     start = read_arrays(potential / "params.safetensors")
     found = {head: load_potential(run / "heads" / head) for head in ("dft", "cc")}
     assert {p.kind for p in found.values()} == {"hipnn"}
