@@ -95,7 +95,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--bins",
-        type=kinds.positive(int),
+        type=kinds.at_least(2),
         metavar="N",
         help="of distances or angles (default: 200, 180)",
     )

@@ -42,6 +42,7 @@ def energies(trajectories: Mapping[str, Trajectory], options: argparse.Namespace
                 "trajectory of jmlip md, or write energy=... into its comment lines."
             )
         for quantity, values in found.items():
+            _require_finite(name, quantity, values)
             series.rows += [(name, quantity, *row) for row in zip(times, values, strict=True)]
             title, shown = _drawn(quantity, values)
             if np.ptp(shown) > 0.0:
@@ -51,6 +52,15 @@ def energies(trajectories: Mapping[str, Trajectory], options: argparse.Namespace
             frames = "" if np.isnan(inefficiency) else f"{inefficiency:.3g}"
             means.numbers.append((name, quantity, str(estimate), frames))
     return [series, means]
+
+
+def _require_finite(name: str, quantity: str, values: Series) -> None:
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:
+        raise DataError(
+            f"the {quantity.split(',')[0]} must be finite in every frame of {name}, found "
+            f"{values[wrong[0]]} in frame {wrong[0]}; cut it out."
+        )
 
 
 def temperature(trajectory: Trajectory) -> Series | None:
@@ -103,7 +113,7 @@ def _numbers(
             mean, inefficiency = mean_of_series(values)
             yield quantity, mean, inefficiency
     observables, n = trajectory.observables, trajectory.n_atoms
-    if "conserved_energy" in observables:
+    if "conserved_energy" in observables and not trajectory.is_exchanged:
         slope = drift(trajectory.times_ps, observables["conserved_energy"])
         per_atom = Estimate(*(1000.0 * value / n for value in slope))
         yield "drift of the conserved energy, meV/atom/ps", per_atom, float("nan")

@@ -41,7 +41,9 @@ def conductivity(
     )
     for name, trajectory in trajectories.items():
         _require_bulk(name, trajectory)
-        lag, cell = lags(trajectory, options), trajectory.cell  # refused before the long work
+        # refused before the long work
+        lag, cell = lags(trajectory, options), trajectory.cell
+        kelvin = _mean_temperature(trajectory)
         frames = track(
             _moving(trajectory),
             description=f"heat flux of {name}",
@@ -51,7 +53,6 @@ def conductivity(
         )
         flux = heat_flux(potential, frames)
         found = flux_autocorrelation(flux.total, len(lag))
-        kelvin = float(temperature(trajectory).mean())  # type: ignore[union-attr]
         kappa = thermal_conductivity(
             found,
             timestep_ps=float(lag[1]),
@@ -77,6 +78,16 @@ def _require_bulk(name: str, trajectory: Trajectory) -> None:
             f"{name} must hold velocities (columns momenta) for a heat flux, found none; write "
             "them, as `jmlip md` does."
         )
+
+
+def _mean_temperature(trajectory: Trajectory) -> float:
+    kelvin = float(temperature(trajectory).mean())  # type: ignore[union-attr]
+    if not kelvin > 0.0:
+        raise DataError(
+            f"the mean temperature of {trajectory.path} must be positive for a conductivity, found "
+            f"{kelvin:g} K; leave out --heat-flux."
+        )
+    return kelvin
 
 
 def _moving(trajectory: Trajectory) -> Iterator[Structure]:

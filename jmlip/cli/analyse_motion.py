@@ -82,6 +82,11 @@ def vibration(trajectories: Mapping[str, Trajectory], options: argparse.Namespac
         symbols, group = _groups(trajectory)
         portions = trajectory.velocities.by_atoms()
         found = velocity_autocorrelation(portions, trajectory.mass, group, len(lag))
+        if not (found.value[:, 0] > 0.0).all():
+            raise DataError(
+                f"the velocities of {name} must not all be zero for correlations of them, found "
+                "an element at rest; skip the frames where it is."
+            )
         if options.vacf:
             shape = normalized(found)
             for k, symbol in enumerate(symbols):

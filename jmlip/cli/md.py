@@ -177,9 +177,20 @@ def _is_batch(options: argparse.Namespace) -> bool:
 
 
 def _run_batch(options: argparse.Namespace, potential: Any, config: Any, shared: dict) -> Any:
+    from jmlip.core.errors import ConfigError
     from jmlip.data import read
     from jmlip.md.batch_simulate import replicate, simulate_batch
 
+    temperatures = options.temperatures_K or []
+    if options.exchange_every is not None and temperatures != sorted({*temperatures}):
+        raise ConfigError(
+            "--exchange-every needs --temperatures-K in ascending order, each once, found "
+            f"{', '.join(f'{kelvin:g}' for kelvin in temperatures)}; sort them."
+        )
+    if options.all_frames and options.index is not None:
+        raise ConfigError(
+            "--all-frames takes every structure of START, and --index one; remove one of them."
+        )
     starts = read(options.start) if options.all_frames else [kinds.read_start(options)]
     starts, configs = replicate(
         [_heavier(each, options) for each in starts],

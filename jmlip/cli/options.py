@@ -21,6 +21,11 @@ def not_negative(kind: type) -> Callable[[str], float]:
     return _bounded(kind, lambda value: value >= 0, "not negative")
 
 
+def at_least(least: int) -> Callable[[str], float]:
+    """A whole number from `least` on."""
+    return _bounded(int, lambda value: value >= least, f"at least {least}")
+
+
 def finite(text: str) -> float:
     """A number of either sign."""
     return _bounded(float, lambda _: True, "a number")(text)
@@ -51,7 +56,6 @@ def add_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--index",
         type=int,
-        default=-1,
         metavar="N",
         help="which structure of START, from 0, or from the end if negative (default: the last)",
     )
@@ -61,7 +65,8 @@ def read_start(options: argparse.Namespace) -> Structure:
     """The structure to start from."""
     from jmlip.data import read
 
-    (start,) = read(options.start, index=options.index)
+    index = -1 if options.index is None else options.index
+    (start,) = read(options.start, index=index)
     return start
 
 

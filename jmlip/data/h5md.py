@@ -29,6 +29,8 @@ _FACTORS = {
     "u": 1.0,
 }
 """What a number is multiplied by; times, temperatures and pressures keep their units."""
+_NUMBERS = ("/observables/replica/value",)
+"""What has no unit."""
 
 
 def is_h5md(path: Path) -> bool:
@@ -49,6 +51,7 @@ def frames(path: Path) -> Iterator[Callable[[], RawFrame]]:
 
 
 def _frame(trajectory: Trajectory, forces: FrameVectors, k: int) -> RawFrame:
+    times: Any = trajectory.time_fs
     at = lambda vectors: vectors.read(slice(k, k + 1), slice(None))[0]
     observables = {name: float(values[k]) for name, values in trajectory.observables.items()}
     arrays = {}
@@ -66,7 +69,7 @@ def _frame(trajectory: Trajectory, forces: FrameVectors, k: int) -> RawFrame:
         pbc=trajectory.pbc,
         results=results,
         arrays=arrays,
-        info={"time_fs": float(trajectory.times_ps[k] * 1000.0), **observables},
+        info={"time_fs": float(times[k]), **observables},
     )
 
 
@@ -135,6 +138,8 @@ def _numbers(file: h5py.File, name: str) -> np.ndarray:
 
 
 def _factor(dataset: Any) -> float:
+    if "unit" not in dataset.attrs and dataset.name in _NUMBERS:
+        return 1.0
     unit = dataset.attrs.get("unit", "none")
     if unit not in _FACTORS:
         raise DataError(

@@ -56,7 +56,7 @@ class Trajectory:
     """Frames of one system in order of time; what the file lacks is None, or not in `observables`.
 
     Energies are in eV under `potential_energy`, `kinetic_energy` and `conserved_energy`; there may
-    be `temperature_K` and `pressure_GPa`.
+    be `temperature_K`, `pressure_GPa`, and `replica`, which of several stood in a frame.
     """
 
     path: Path
@@ -83,22 +83,39 @@ class Trajectory:
         """Time of each frame.
 
         Raises:
-            DataError: the file does not say.
+            DataError: the file does not say, or times do not rise.
         """
         if self.time_fs is None:
             raise DataError(
                 f"{self.path} must say the time of each frame, and does not; add time_fs=... to "
                 "each comment line."
             )
+        if not (np.isfinite(self.time_fs).all() and (np.diff(self.time_fs) > 0.0).all()):
+            raise DataError(
+                f"the times of the frames of {self.path} must rise, and do not; cut out a part "
+                "where they do."
+            )
         return self.time_fs / 1000.0
+
+    @property
+    def is_exchanged(self) -> bool:
+        """Whether one replica took the place of another, so that frames show no motion."""
+        replica = self.observables.get("replica")
+        return replica is not None and bool(np.ptp(replica) > 0.0)
 
     @property
     def timestep_ps(self) -> float:
         """Time between frames.
 
         Raises:
-            DataError: it is unknown, or not always the same; or there is a single frame.
+            DataError: it is unknown, or not always the same; there is a single frame; or replicas
+                were exchanged.
         """
+        if self.is_exchanged:
+            raise DataError(
+                f"the frames of {self.path} must be of one replica for motion to be followed, and "
+                "replicas were exchanged; run without exchanges, or leave out what asks for motion."
+            )
         steps = np.diff(self.times_ps)
         if len(steps) == 0:
             raise DataError(

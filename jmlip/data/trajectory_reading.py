@@ -19,7 +19,13 @@ from jmlip.data.h5md import open_h5md
 from jmlip.data.readers import iread
 from jmlip.data.trajectory import FrameVectors, Trajectory
 
-_OBSERVABLES = ("kinetic_energy", "conserved_energy", "temperature_K", "pressure_GPa")
+_OBSERVABLES = (
+    "kinetic_energy",
+    "conserved_energy",
+    "temperature_K",
+    "pressure_GPa",
+    "replica",
+)
 
 
 def read_trajectory(path: str | Path) -> Trajectory:

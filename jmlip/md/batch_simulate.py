@@ -66,7 +66,9 @@ class BatchResult(NamedTuple):
             f"{self.ns_per_day:.3g} ns/day together, {self.us_per_atom_step:.3g} "
             f"\N{MICRO SIGN}s/atom/step, {self.n_compilations} "
             f"compilation{'s' * (self.n_compilations != 1)}",
-            f"mean temperatures from {low:.1f} to {high:.1f} K over all frames",
+            f"mean temperatures from {low:.1f} to {high:.1f} K over all frames"
+            if len(self.mean_temperature_K) > 1
+            else f"mean temperature {low:.1f} K over all frames",
         ]
         if not self.n_steps:
             lines[0] = "0 steps made"
@@ -108,12 +110,28 @@ def replicate(
             f"the number of replicas must be a multiple of the {len(given)} temperatures and at "
             f"least 1, found {n}; give as many replicas as temperatures, or several times as many."
         )
+    if n > len(given) and any(_is_repeated(structure, config) for structure in structures):
+        raise ConfigError(
+            f"replicas in ensemble {config.ensemble!r} from a structure that brings its velocities "
+            "would all be the same; take them out of it, give --temperature-K (nve), or choose "
+            "langevin or csvr."
+        )
     starts = [structure for structure in structures for _ in range(n)]
     configs = [
         dataclasses.replace(config, temperature_K=given[k % len(given)], seed=config.seed + k)
         for k in range(len(starts))
     ]
     return starts, configs
+
+
+def _is_repeated(structure: Structure, config: MDConfig) -> bool:
+    """Whether nothing is drawn at random, so that the seed makes no difference."""
+    if structure.velocities is None:
+        return False
+    chains = config.ensemble == "nose-hoover" or (
+        config.ensemble == "npt" and config.barostat != "rescaling"
+    )
+    return chains or (config.ensemble == "nve" and config.temperature_K is None)
 
 
 def simulate_batch(

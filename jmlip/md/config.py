@@ -3,10 +3,12 @@
 import dataclasses
 import math
 from itertools import pairwise
-from typing import Literal
+from numbers import Integral, Real
+from typing import Literal, get_args
 
 from jmlip.core import units
 from jmlip.core.errors import ConfigError
+from jmlip.md.strain import CellMotion
 
 Ensemble = Literal["nve", "langevin", "nose-hoover", "csvr", "npt"]
 Barostat = Literal["mtk", "rescaling"]
@@ -47,6 +49,13 @@ _POSITIVE = (
     "skin",
     "chunk_seconds",
 )
+_CHOICES = {
+    "ensemble": get_args(Ensemble),
+    "barostat": get_args(Barostat),
+    "cell_motion": get_args(CellMotion),
+    "dtype": ("float32", "float64"),
+}
+_OPTIONAL = ("barostat", "cell_motion")
 _LEAST = {"n_steps": 0, "temperature_K": 0, "every": 1, "seed": 0, "chain_length": 2, "n_inner": 1}
 _MOST = 2**31 - 1
 """Steps are counted in 32 bits on the device."""
@@ -113,13 +122,14 @@ class MDConfig:
     barostat: Barostat | None = None
     tau_barostat_fs: float | None = None
     compressibility_per_GPa: float | None = None
-    cell_motion: Literal["isotropic", "anisotropic", "full"] | None = None
+    cell_motion: CellMotion | None = None
     n_inner: int | None = None
     dtype: Literal["float32", "float64"] = "float32"
     skin: float = 0.5
     chunk_seconds: float = 5.0
 
     def __post_init__(self):
+        _require_kinds(self)
         for name, only_for in _ONLY_FOR.items():
             if getattr(self, name) is not None and self.ensemble not in only_for:
                 raise ConfigError(
@@ -152,8 +162,6 @@ class MDConfig:
         if self.ensemble != "npt":
             return
         barostat = self.barostat or "mtk"
-        if barostat not in _NOT_WITH:
-            raise ConfigError(f"barostat must be one of mtk, rescaling, found {barostat!r}.")
         for name in _NOT_WITH[barostat]:
             if getattr(self, name) is not None:
                 raise ConfigError(
@@ -206,6 +214,21 @@ class MDConfig:
     def tau(self) -> float:
         """Relaxation time of the thermostat in internal units."""
         return (100.0 if self.tau_fs is None else self.tau_fs) * units.FS
+
+
+def _require_kinds(config: MDConfig) -> None:
+    """Refuse what no command line lets through: other words, and halves of steps."""
+    for name, choices in _CHOICES.items():
+        value = getattr(config, name)
+        if value not in choices and not (value is None and name in _OPTIONAL):
+            raise ConfigError(f"{name} must be one of {', '.join(choices)}, found {value!r}.")
+    for name in _LEAST:
+        value = getattr(config, name)
+        kind, words = (
+            (Real, "a number") if name == "temperature_K" else (Integral, "a whole number")
+        )
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{name} must be {words}, found {value!r}.")
 
 
 def _require_positive(name: str, value: float | None) -> None:

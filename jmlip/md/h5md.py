@@ -133,7 +133,7 @@ def _create(file: h5py.File, structure: Structure, frames: Frames) -> None:
     for name, _, unit, _ in _VECTORS:
         file[f"{_TRAJECTORY}/{name}/value"].attrs["unit"] = unit
     for name, unit in OBSERVABLES.items():
-        if f"observables/{name}" in file:
+        if unit and f"observables/{name}" in file:
             file[f"observables/{name}/value"].attrs["unit"] = unit
     if structure.pbc.any():
         file[f"{_TRAJECTORY}/box/edges/value"].attrs["unit"] = "Angstrom"

@@ -32,11 +32,16 @@ def repartition_hydrogen_mass(structure: Structure, mass: float) -> Structure:
         mass: of hydrogen, u; 3 allows time steps about twice as long.
 
     Raises:
-        ConfigError: the mass is not positive, a hydrogen is bound to no heavier atom, or one of
-            those would become lighter than its hydrogen.
+        ConfigError: the mass is not positive, there is no hydrogen, one is bound to no heavier
+            atom, or one of those would become lighter than its hydrogen.
     """
     if not (np.isfinite(mass) and mass > 0.0):
         raise ConfigError(f"the mass of hydrogen must be positive, found {mass} u.")
+    if HYDROGEN not in structure.species:
+        raise ConfigError(
+            f"heavier hydrogen needs a structure with hydrogen, found {structure.formula}; leave "
+            "the mass of hydrogen out."
+        )
     species, new = np.asarray(structure.species), masses(structure)[:, 0].copy()
     light = np.flatnonzero((species == HYDROGEN) & (new < mass))
     partner = _partners(structure, light)

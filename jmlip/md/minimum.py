@@ -51,6 +51,7 @@ class Minimum(NamedTuple):
 def minimize(energy: Energy, start: PyTree, *, tolerance: float) -> Minimum:
     """The minimum near `start`, differentiable in what `energy` closes over.
 
+    A start from which nothing pushes (a saddle, by symmetry) is kept: curvature is not tested.
     Forward or reverse, once. Nothing is raised under `jit`: see `require_minimum`. Nothing flows
     back to `start`.
 

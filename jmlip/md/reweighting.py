@@ -45,11 +45,19 @@ def weights(
         kT: temperature asked about, eV, differentiable.
         kT_reference: at which they were drawn, eV; the same where it is not given.
 
+    Raises:
+        ConfigError: there is not one reference energy for each sample.
+
     Example:
         >>> at_rest = jnp.zeros(4)
         >>> weights(at_rest, at_rest, kT=0.025).tolist()
         [0.25, 0.25, 0.25, 0.25]
     """
+    if energies.shape != reference_energies.shape:
+        raise ConfigError(
+            "energies and reference_energies must be of the same samples, found shapes "
+            f"{energies.shape} and {reference_energies.shape}."
+        )
     reference_energies = jax.lax.stop_gradient(reference_energies)
     if kT_reference is None:
         # differences of energies first: in float32 the energies of many atoms have few digits

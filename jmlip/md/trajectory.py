@@ -39,7 +39,7 @@ OBSERVABLES = {
     "pressure_GPa": "GPa",
     "replica": "",
 }
-"""Scalar fields of `Frames`, with their units."""
+"""Scalar fields of `Frames`, with their units; none of pure numbers."""
 
 
 @runtime_checkable

@@ -136,6 +136,11 @@ def read_members(path: str | Path) -> dict[str, str]:
         PotentialError: the table is missing, damaged, or of another format.
     """
     file = Path(path) / FILE
+    if Path(path).is_dir() and not file.is_file():
+        raise PotentialError(
+            f"{path} must be an ensemble, as jmlip ensemble leaves it, and holds no {FILE}; name "
+            "the directory of the ensemble."
+        )
     table: Any = read_json(file, error=PotentialError)
     if not isinstance(table, dict) or table.get("format") != FORMAT:
         raise PotentialError(f"{file} must be the table of an ensemble, of format {FORMAT!r}.")

@@ -162,6 +162,7 @@ BAD = {
     "triple": ("--adf O-O", 2, "must be three chemical symbols, as in H-O-H, found 'O-O'"),
     "radius": ("--adf O-O-O:x", 2, "must be a number, found 'x'"),
     "no angles": ("--adf O-O-O:0.01", 1, "give a larger radius"),
+    "one bin": ("--rdf --bins 1", 2, "must be at least 2"),
     "too much skipped": ("--energies --skip-ps 4", 2, "longer than the 4 ps to skip"),
     "too few frames": ("--msd --every 30", 1, "at least 16 frames, found 14"),
     "too long a lag": ("--msd --max-lag-ps 1", 1, "at most an eighth of the trajectory, 50 frames"),
@@ -201,6 +202,42 @@ def test_extended_xyz_without_what_is_needed(jmlip, tmp_path, changes, words, me
     result = jmlip("analyse", tmp_path / "x.xyz", *words.split(), "--out", tmp_path / "o")
     assert result.code == (0 if message is None else 1), result.err
     assert (message or "") in result.err
+
+
+def broken(structure, frames, path, **changes):
+    open_trajectory(path, structure, mark=None).append(frames._replace(**changes))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".xyz", ".h5md"])
+def test_exchanged_replicas_show_structure_but_no_motion(jmlip, tmp_path, suffix):
+    structure, frames = walkers(0, n_atoms=4, n_frames=60)
+    exchanged = np.arange(60) // 30
+    path = broken(structure, frames, tmp_path / f"t{suffix}", replica=exchanged)
+    result = jmlip("analyse", path, "--rdf", "--energies", "--out", tmp_path / "o")
+    assert (result.code, "drift" in result.out) == (0, False)
+    for words in ("--msd", "--vacf", "--spectrum"):
+        result = jmlip("analyse", path, words, "--out", tmp_path / "o")
+        assert (result.code, "replicas were exchanged" in result.err) == (1, True)
+    still = broken(structure, frames, tmp_path / f"s{suffix}", replica=0 * exchanged)
+    assert jmlip("analyse", still, "--msd", "--energies", "--out", tmp_path / "o").code == 0
+
+
+def test_numbers_that_mean_nothing_are_named(jmlip, tmp_path):
+    structure, frames = walkers(0, n_atoms=4, n_frames=60)
+    hot, late = frames.temperature_K.copy(), frames.time_fs.copy()
+    hot[7], late[30:] = np.nan, late[:30]
+    for changes, words, message in (
+        ({"temperature_K": hot}, "--energies", "must be finite in every frame"),
+        ({"time_fs": late}, "--energies", "must rise"),
+        ({"time_fs": late}, "--rdf --skip-ps 0.1", "must rise"),
+        ({"time_fs": late * np.nan}, "--msd", "must rise"),
+        ({"velocities": 0.0 * frames.velocities}, "--spectrum", "must not all be zero"),
+    ):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.h5md"
+        broken(structure, frames, path, **changes)
+        result = jmlip("analyse", path, *words.split(), "--out", tmp_path / "o")
+        assert (result.code, message in result.err) == (1, True), result.err
 
 
 def test_one_frame_and_a_cell_that_changes(jmlip, tmp_path):

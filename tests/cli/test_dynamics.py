@@ -146,7 +146,9 @@ def test_options_of_a_batch_that_contradict_are_refused(jmlip, folder, potential
     words = (*LANGEVIN, "--steps", 5, "--out", tmp_path / "t.xyz")
     for options, message in (
         (("--temperatures-K", "300,400", "--replicas", 3), "multiple of the 2 temperatures"),
-        (("--temperatures-K", "400,300", "--exchange-every", 5), "rising temperatures"),
+        (("--temperatures-K", "400,300", "--exchange-every", 5), "in ascending order"),
+        (("--temperatures-K", "300,500,400", "--exchange-every", 5), "in ascending order"),
+        (("--temperature-K", 300, "--all-frames", "--index", 0), "remove one of them"),
         (("--temperature-K", 300, "--exchange-every", 5), "rising temperatures"),
         (("--temperature-K", 300, "--temperatures-K", "300,400"), "not allowed with"),
         (("--temperatures-K", "300,hot"), "must be a number"),

@@ -221,3 +221,14 @@ def test_replicas_take_temperatures_in_turn_and_seeds_of_their_own():
     assert [len(each.species) for each in starts] == [6] * 4 + [13] * 4
     assert [each.temperature_K for each in configs] == [300.0, 400.0] * 4
     assert [each.seed for each in configs] == list(range(3, 11))
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nose-hoover"])
+def test_replicas_that_would_be_the_same_are_refused(ensemble):
+    moving = small().replace(velocities=np.ones((6, 3)))
+    temperature = None if ensemble == "nve" else 300.0
+    config = MDConfig(ensemble=ensemble, timestep_fs=1.0, n_steps=5, temperature_K=temperature)
+    with pytest.raises(ConfigError, match="would all be the same"):
+        replicate([moving], config, n_replicas=2)
+    replicate([small().replace(velocities=None)], config, n_replicas=2)
+    replicate([moving], with_(LANGEVIN, seed=3), n_replicas=2)

@@ -109,6 +109,7 @@ def test_bonds_across_the_border_of_a_cell_count():
     [
         ("H2O", 0.0, "must be positive"),
         ("H2O", float("nan"), "must be positive"),
+        ("CO2", 3.0, "needs a structure with hydrogen, found CO2"),
         ("H2", 3.0, "must have a heavier atom within 2 angstrom"),
         ("CH4", 4.0, "must stay heavier than its 4 u, found 0.0"),
     ],

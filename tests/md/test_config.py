@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from jmlip.core import units
@@ -41,6 +44,42 @@ def test_an_option_without_meaning_is_refused(ensemble, option):
 def test_an_impossible_value_is_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         MDConfig(ensemble="nose-hoover", **{**RUN, **changes})
+
+
+WRONG_TYPES = """
+import jax.numpy as jnp
+from jmlip.core.errors import ConfigError
+from jmlip.md.config import MDConfig
+from jmlip.md.reweighting import weights
+
+run = {"ensemble": "langevin", "timestep_fs": 1.0, "n_steps": 10, "temperature_K": 300.0}
+for changes in (
+    {"ensemble": "nvt"}, {"dtype": "float16"}, {"n_steps": 2.5}, {"every": 1.5},
+    {"temperature_K": "300"}, {"ensemble": "npt", "pressure_GPa": 0.0, "cell_motion": "cubic"},
+):
+    try:
+        MDConfig(**{**run, **changes})
+    except ConfigError as error:
+        print(error)
+try:
+    weights(jnp.ones(3), jnp.ones(1), kT=0.1)
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_wrong_types_are_refused_without_a_type_checker():
+    """In a process of its own: these tests have one."""
+    words = [sys.executable, "-c", WRONG_TYPES]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(said) == 7
+    for line, start in zip(
+        said,
+        ("ensemble", "dtype", "n_steps", "every", "temperature_K", "cell_motion", "energies"),
+        strict=True,
+    ):
+        assert line.startswith(f"{start} ")
+        assert " must be " in line
 
 
 def test_values_in_internal_units():
