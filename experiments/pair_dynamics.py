@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jmlip
@@ -31,7 +31,7 @@ def run(
     course: Course,
     *,
     inner_steps: Sequence[int],
-    distilled: Sequence[int],
+    inside: Mapping[str, Sequence[int]],
     more: Callable[[Path, Course], Row] = lambda path, course: {},
     summary: Callable[[Sequence[Row]], str] = lambda rows: "",
 ) -> None:
@@ -44,7 +44,7 @@ def run(
         folder: of the study, with the potentials.
         course: of the runs.
         inner_steps: numbers of small steps in a large one for the pair.
-        distilled: the same for the small model inside the conventional one.
+        inside: the same for other potentials inside the conventional one, by their names.
         more: further figures of a canonical trajectory.
         summary: what they say together.
     """
@@ -57,14 +57,16 @@ def run(
     options = parser.parse_args()
     parts = options.parts or PARTS
     use_compilation_cache()
-    small, pair, conventional = (
-        folder / "potentials" / f"{name}-seed{options.seed}"
-        for name in ("small", "pair", "conventional")
-    )
+    potential = lambda name: folder / "potentials" / f"{name}-seed{options.seed}"
+    small, pair, conventional = map(potential, ("small", "pair", "conventional"))
     alone, one_step = Case("large alone", conventional), Case("pair, one step", pair)
     with_two = [
         *(Case(f"pair, n = {n}", pair, n) for n in inner_steps),
-        *(Case(f"small in large, n = {n}", conventional, n, small) for n in distilled),
+        *(
+            Case(f"{name} in large, n = {n}", conventional, n, potential(name))
+            for name, steps in inside.items()
+            for n in steps
+        ),
     ]
     runs = options.runs / f"dynamics-seed{options.seed}"
     runs.mkdir(parents=True, exist_ok=True)

@@ -21,4 +21,4 @@ COURSE = Course(
 
 if __name__ == "__main__":
     folder = Path(__file__).parent
-    run(__doc__ or "", folder, COURSE, inner_steps=(2, 4, 6, 8), distilled=(4, 6))
+    run(__doc__ or "", folder, COURSE, inner_steps=(2, 4, 6, 8), inside={"small": (4, 6)})

@@ -72,7 +72,7 @@ if __name__ == "__main__":
         folder,
         COURSE,
         inner_steps=(4, 5, 6),
-        distilled=(4,),
+        inside={"small": (4,), "distilled": (4,)},
         more=structure_and_diffusion,
         summary=agreement,
     )

@@ -1,6 +1,6 @@
 """Train small, conventional and co-trained models of liquid water, score them, print the table.
 
-    python -m experiments.mts_water.run small conventional pair --seeds 0
+    python -m experiments.mts_water.run small conventional pair distilled --seeds 0
     python -m experiments.mts_water.run --table
 
 The data are 320 frames of 64 molecules, the water example of github.com/deepmodeling/deepmd-kit;
