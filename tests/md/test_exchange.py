@@ -14,6 +14,7 @@ from jmlip.md.batched import BatchState, Exchange, make_batch_advance, make_mesh
 from jmlip.md.exchange import Ladder, exchange, first_places
 from jmlip.md.state import Evaluation
 from jmlip.md.velocities import maxwell_boltzmann
+from tests.compiling import optimized
 from tests.contracts.test_integrators import NO_NEIGHBORS
 
 KT = np.array([0.02, 0.035, 0.06, 0.1])  # eV
@@ -73,7 +74,7 @@ def sample(exchange_every, copies=50):
         n_slots=SLOTS,
         exchanges=exchange_every and Exchange(exchange_every, jax.random.key(7)),
     )
-    state, records = jax.jit(advance)(systems, state, jnp.asarray(EVERY * SLOTS, jnp.int32))
+    state, records = optimized(advance)(systems, state, jnp.asarray(EVERY * SLOTS, jnp.int32))
     assert int(state.step) == EVERY * SLOTS
     standing = np.argsort(records.rung, axis=1)
     split = lambda values: np.take_along_axis(np.asarray(values), standing, 1)[

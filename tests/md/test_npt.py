@@ -18,6 +18,7 @@ from jmlip.md.npt import make_npt
 from jmlip.md.simulate import simulate
 from jmlip.md.state import Evaluation, kinetic_energy
 from jmlip.md.velocities import masses, maxwell_boltzmann
+from tests.compiling import optimized
 from tests.md.systems import cluster, crystal, lennard_jones
 
 MOTIONS = ("isotropic", "anisotropic", "full")
@@ -97,9 +98,7 @@ def test_the_volume_of_an_ideal_gas_is_gamma_distributed(x64):
         state = jax.lax.fori_loop(0, 2000, lambda _, s: integrator.step(s), state)
         return jnp.linalg.det(state.cell)
 
-    # a long loop: here LLVM earns what it costs
-    quick = jax.jit(jax.vmap(volume), compiler_options={"xla_backend_optimization_level": 2})
-    volumes = np.asarray(quick(jnp.arange(n_replicas)))
+    volumes = np.asarray(optimized(jax.vmap(volume))(jnp.arange(n_replicas)))
     mean, error = volumes.mean(), volumes.std(ddof=1) / np.sqrt(n_replicas)
     assert abs(mean - n * kT / pressure) < 4.0 * error < 0.05 * mean
     assert stats.kstest(volumes, stats.gamma(n, scale=kT / pressure).cdf).pvalue > 1e-3

@@ -15,6 +15,7 @@ from jmlip.md.rescaling import STEPS_BETWEEN, make_rescaled
 from jmlip.md.simulate import simulate
 from jmlip.md.state import Evaluation, kinetic_energy
 from jmlip.md.velocities import maxwell_boltzmann
+from tests.compiling import optimized
 from tests.contracts.test_integrators import NO_NEIGHBORS, energy
 from tests.md.systems import crystal, lennard_jones
 from tests.md.test_simulate import softer
@@ -57,7 +58,7 @@ def replicas(integrator, n_replicas, n_steps, observe, *, cell):
         state = begin(integrator, seed, cell)
         return observe(jax.lax.fori_loop(0, n_steps, lambda _, s: integrator.step(s), state))
 
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jnp.arange(n_replicas)))
+    return jax.tree.map(np.asarray, optimized(jax.vmap(one))(jnp.arange(n_replicas)))
 
 
 @pytest.mark.parametrize(("compressibility", "least"), [(100.0, 0.8), (1000.0, 0.2)])
