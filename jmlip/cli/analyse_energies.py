@@ -21,6 +21,8 @@ from jmlip.data.trajectory import Trajectory
 
 Series = Float[np.ndarray, " frames"]
 
+FEWEST_INDEPENDENT = 10
+"""Values of which an error can be believed."""
 _G_PER_CM3 = scipy.constants.atomic_mass * 1e27
 """One u / angstrom^3."""
 
@@ -51,6 +53,16 @@ def energies(trajectories: Mapping[str, Trajectory], options: argparse.Namespace
             means.rows.append((name, quantity, *estimate, inefficiency))
             frames = "" if np.isnan(inefficiency) else f"{inefficiency:.3g}"
             means.numbers.append((name, quantity, str(estimate), frames))
+            if trajectory.n_frames < FEWEST_INDEPENDENT * inefficiency:
+                means.notices.append(
+                    f"the {quantity.split(',')[0]} of {name} has few independent values, about "
+                    f"{trajectory.n_frames / inefficiency:.0f}, so that its error is not to be "
+                    "believed; run longer, or skip more of the start (--skip-ps)."
+                )
+        if trajectory.is_exchanged:
+            means.notices.append(
+                f"replicas were exchanged in {name}: one of them alone has no drift there."
+            )
     return [series, means]
 
 

@@ -5,6 +5,7 @@ They stand in the directory `TRAJECTORY.restart`: one file of arrays per checkpo
 any moment one whole checkpoint is there.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +23,9 @@ from jmlip.md.config import MDConfig
 from jmlip.md.velocities import inertia
 from jmlip.potentials.potential import Potential
 
-FORMAT = 2
+FORMAT = 3
 _FREE_TO_CHANGE = ("n_steps", "chunk_seconds")
+_SETTINGS = tuple(field.name for field in dataclasses.fields(MDConfig))
 
 
 class Checkpoint(NamedTuple):
@@ -51,16 +53,19 @@ def identify(
     configs: Sequence[MDConfig],
     **others: Any,
 ) -> dict[str, str]:
-    """Hashes of what a run is made of, by the names a user knows them under."""
+    """What a run is made of, by the names a user knows it under: hashes, and settings as text."""
     settings = [
         {k: value for k, value in to_dict(config).items() if k not in _FREE_TO_CHANGE}
         for config in configs
     ]
-    fixed = settings[0] if len(settings) == 1 and not others else {"systems": settings} | others
+    first = settings[0]
+    shared = [k for k in first if all(each[k] == first[k] for each in settings)]
+    own = [{k: value for k, value in each.items() if k not in shared} for each in settings]
     return {
         "potential": " ".join(_hash_of_potential(potential) for potential in potentials),
         "start structure": _hash([array for each in structures for array in _arrays(each)]),
-        "configuration": config_hash(fixed),
+        **{name: str(first[name]) for name in shared},
+        "temperatures, seeds and exchanges": config_hash({"systems": own} | others),
     }
 
 
@@ -105,10 +110,11 @@ def load_checkpoint(trajectory: Path, identity: dict[str, str], *, like: Any) ->
             "name."
         )
     for name, value in identity.items():
-        if content["identity"].get(name) != value:
+        if (begun := content["identity"].get(name)) != value:
+            differs = f"{begun}, found {value}" if name in _SETTINGS else "and this is another"
             raise ConfigError(
-                f"a restart must use the {name} that {trajectory} was begun with, and this is "
-                "another; use the same, or write to another file."
+                f"a restart must use the {name} that {trajectory} was begun with, {differs}; use "
+                "the same, or write to another file."
             )
     shapes = iter(content["shapes"])
     plain = jax.tree.map(

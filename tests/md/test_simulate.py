@@ -272,7 +272,9 @@ def test_a_restart_of_another_run_is_refused(tmp_path):
     again = lambda potential, structure, config: simulate(
         potential, structure, config, path, restart=True, progress=False
     )
-    with pytest.raises(ConfigError, match="must use the configuration"):
+    with pytest.raises(
+        ConfigError, match=r"must use the timestep_fs that .* was begun with, .*, found "
+    ):
         again(lennard_jones(), crystal(), with_(NVE, timestep_fs=0.5))
     with pytest.raises(ConfigError, match="must use the start structure"):
         again(lennard_jones(), moved, NVE)
