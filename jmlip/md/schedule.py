@@ -65,7 +65,8 @@ def swing(control: Control, *, amplitude: float, period_ps: float, timestep_ps: 
     period = period_ps / timestep_ps
 
     def course(step):
-        phase = jnp.mod(jnp.asarray(step, jnp.result_type(float)), period) / period
+        step = jnp.asarray(step)
+        phase = jnp.mod(step.astype(float), period) / period
         return at(control, step) + amplitude * jnp.sin(jnp.pi * phase) ** 2
 
     return course

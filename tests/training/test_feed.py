@@ -33,7 +33,7 @@ def test_what_is_kept_in_memory_changes_nothing(store, clusters, untrained, kept
 def test_only_frames_beyond_the_kept_ones_are_made_again(clusters, untrained, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "jmlip.training.feed.make_frame",
+        "jmlip.potentials.potential.make_frame",
         lambda structure, **options: made.append(structure) or make_frame(structure, **options),
     )
     feed = Feed(clusters, untrained, dtype="float32", kept_bytes=15_000)
