@@ -14,6 +14,7 @@ from experiments.study import (
     arguments,
     command,
     one_of,
+    paired,
     record,
     score,
     table,
@@ -63,7 +64,11 @@ def run(text: str, folder: Path, *, data: str) -> None:
             config = "pair" if name in variants else name
             train(study, name, config, sets, keep=name in KEPT)
     if options.table:
-        print(table(folder, names, COLUMNS))
+        print(
+            table(folder, names, COLUMNS),
+            paired(folder, "pair", "conventional", COLUMNS),
+            sep="\n\n",
+        )
 
 
 def _distil(study: Study, sets: Mapping[str, Any]) -> None:

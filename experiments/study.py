@@ -158,7 +158,7 @@ def paired(folder: Path, name: str, base: str, columns: Iterable[str]) -> str:
         columns: the errors.
 
     Returns:
-        Mean and standard error over the seeds that both have, in percent.
+        Mean and standard error, of one seed without, over those that both have, in percent.
     """
     of = lambda name: {row["seed"]: row for row in results(folder) if row["name"] == name}
     ours, others = of(name), of(base)
@@ -166,9 +166,9 @@ def paired(folder: Path, name: str, base: str, columns: Iterable[str]) -> str:
     lines = []
     for column in columns:
         gains = [100.0 * (1.0 - ours[k][column] / others[k][column]) for k in seeds]
-        if len(gains) > 1:
-            error = np.std(gains, ddof=1) / np.sqrt(len(gains))
-            lines.append(f"{column} {np.mean(gains):.1f} ± {error:.1f} % lower")
+        spread = f" ± {np.std(gains, ddof=1) / np.sqrt(len(gains)):.1f}" if len(gains) > 1 else ""
+        if gains:
+            lines.append(f"{column} {np.mean(gains):.1f}{spread} % lower")
     return f"{name} against {base}, {len(seeds)} seeds: {'; '.join(lines)}"
 
 

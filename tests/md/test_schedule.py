@@ -91,18 +91,23 @@ def test_the_work_of_a_compression_is_booked(x64):
     assert work > 0.05
 
 
+def in_one_and_in_two(folder, structure, config, n_first):
+    """Frames of a run, the same bytes in one go and with a restart after `n_first` steps."""
+    whole, parts = folder / "whole.xyz", folder / "parts.xyz"
+    simulate(lennard_jones(), structure, config, whole, progress=False)
+    for n_steps in (n_first, config.n_steps):
+        shorter = dataclasses.replace(config, n_steps=n_steps)
+        simulate(lennard_jones(), structure, shorter, parts, restart=True, progress=False)
+    assert whole.read_bytes() == parts.read_bytes()
+    return read(whole)
+
+
 def test_a_run_changes_its_density_and_restarts_bit_for_bit(tmp_path):
     config = MDConfig(
         ensemble="langevin", timestep_fs=2.0, n_steps=120, every=20, temperature_K=40.0,
         temperature_swing=(20.0, 0.1), density_ramp=((0.2, 1.2),), density_swing=(0.1, 0.4),
     )  # fmt: skip
-    whole, parts = tmp_path / "whole.xyz", tmp_path / "parts.xyz"
-    simulate(lennard_jones(), crystal(), config, whole, progress=False)
-    for n_steps in (50, 120):
-        shorter = dataclasses.replace(config, n_steps=n_steps)
-        simulate(lennard_jones(), crystal(), shorter, parts, restart=True, progress=False)
-    assert whole.read_bytes() == parts.read_bytes()
-    frames = read(whole)
+    frames = in_one_and_in_two(tmp_path, crystal(), config, 50)
     for frame in frames:
         time = 1.0e-3 * frame.info["time_fs"]
         density = np.interp(time, [0.0, 0.2], [1.0, 1.2])
@@ -133,13 +138,8 @@ def test_a_run_along_a_ramp_is_hot_at_its_end_and_restarts_bit_for_bit(tmp_path)
         ensemble="langevin", timestep_fs=1.0, n_steps=300, every=10, temperature_K=10.0,
         temperature_ramp=((0.1, 200.0),), friction_per_ps=100.0,
     )  # fmt: skip
-    whole, parts = tmp_path / "whole.xyz", tmp_path / "parts.xyz"
-    simulate(lennard_jones(), cluster(), config, whole, progress=False)
-    for n_steps in (77, 300):
-        shorter = dataclasses.replace(config, n_steps=n_steps)
-        simulate(lennard_jones(), cluster(), shorter, parts, restart=True, progress=False)
-    assert whole.read_bytes() == parts.read_bytes()
-    temperature = [frame.info["temperature_K"] for frame in read(whole)]
+    frames = in_one_and_in_two(tmp_path, cluster(), config, 77)
+    temperature = [frame.info["temperature_K"] for frame in frames]
     assert temperature[0] < 30.0
     assert 140.0 < np.mean(temperature[15:]) < 260.0
 
