@@ -43,12 +43,12 @@ def make(force_fn, **changes):
     return make_rescaled(force_fn, **{**options, "compressibility": 100.0, **changes})
 
 
-def begin(integrator, seed, cell):
+def begin(integrator, seed, cell, n_levels=1):
     keys = jax.random.split(jax.random.key(seed), 3)
     mass = jnp.ones((N_ATOMS, 1))
     momenta = maxwell_boltzmann(mass, kT=KT, key=keys[0])
     positions = 0.1 * jax.random.normal(keys[2], (N_ATOMS, 3))
-    return integrator.init(positions, momenta, mass, cell, NO_NEIGHBORS, keys[1])
+    return integrator.init(positions, momenta, mass, cell, n_levels * NO_NEIGHBORS, keys[1])
 
 
 def replicas(integrator, n_replicas, n_steps, observe, *, cell):

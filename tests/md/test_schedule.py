@@ -13,7 +13,7 @@ from jmlip.data import read
 from jmlip.md.config import MDConfig
 from jmlip.md.ensembles import make_integrator
 from jmlip.md.integrators import make_csvr, make_langevin
-from jmlip.md.propagator import levels_of
+from jmlip.md.propagator import Level, levels_of
 from jmlip.md.schedule import ramp, random_schedule, swing
 from jmlip.md.simulate import simulate
 from jmlip.md.state import kinetic_energy
@@ -74,15 +74,27 @@ def test_a_swing_is_a_squared_sine_on_top(step):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_the_work_of_a_compression_is_booked(x64):
+def half_of_it(positions, cell, neighbors):
+    there = cluster_in_springs(positions, cell, neighbors)
+    return there._replace(
+        energy=0.5 * there.energy, forces=0.5 * there.forces, virial=0.5 * there.virial
+    )
+
+
+@pytest.mark.parametrize(
+    "forces",
+    [cluster_in_springs, [Level(cluster_in_springs, 3, whole=True), Level(half_of_it)]],
+    ids=["one level", "two levels"],
+)
+def test_the_work_of_a_compression_is_booked(x64, forces):
     """Hardly any friction: what is left is the error of the step, small beside the work."""
     config = MDConfig(
         ensemble="langevin", timestep_fs=0.05, n_steps=1, dtype="float64", temperature_K=290.0,
         friction_per_ps=1e-9, density_ramp=((0.02, 1.5),), density_swing=(0.2, 0.03),
     )  # fmt: skip
-    integrator = make_integrator(config, levels_of(cluster_in_springs), cell=jnp.eye(3))
+    integrator = make_integrator(config, levels_of(forces), cell=jnp.eye(3))
     conserved = lambda s: s.energy + kinetic_energy(s.dynamics) + integrator.bath_energy(s)
-    start = begin(integrator, 3, jnp.eye(3))
+    start = begin(integrator, 3, jnp.eye(3), len(levels_of(forces)))
     end = jax.jit(lambda s: jax.lax.fori_loop(0, 300, lambda _, s: integrator.step(s), s))(start)
     density = 1.5 + 0.2 * np.sin(np.pi * 0.015 / 0.03) ** 2 - 0.5 * 0.005 / 0.02
     assert float(jnp.linalg.det(end.cell)) == pytest.approx(1.0 / density, rel=1e-9)
