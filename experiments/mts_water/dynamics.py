@@ -24,7 +24,7 @@ COURSE = Course(
     nve_ps=2.0,
     equilibration_ps=1.0,
     every_fs=24.0,
-    ensemble="csvr",
+    friction_per_ps=2.0,
     n_every_step=500,
     n_speed=240,
 )
