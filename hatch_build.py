@@ -15,13 +15,14 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("jmlip") / "ops" / "native"
 LIBRARY = FOLDER / "libjmlip.so"
-FLAGS = ["-std=c++17", "-O3", "-fPIC", "-shared", "-pthread"]
+FLAGS = ["-std=c++17", "-O3", "-fPIC", "-pthread"]
 
 
 class Kernels(BuildHookInterface):
@@ -60,17 +61,28 @@ def compile_kernels(root: Path, library: Path) -> str:
     if jaxlib is None or not jaxlib.submodule_search_locations:
         return "jaxlib, which has the headers, is not there"
     headers = Path(jaxlib.submodule_search_locations[0]) / "include"
-    sources = sorted(map(str, (root / FOLDER).glob("*.cc")))
+    sources = sorted((root / FOLDER).glob("*.cc"))
     wanted = os.environ.get("JMLIP_MARCH")
     # not every compiler knows the processor at hand
     choices = [[f"-march={wanted}"]] if wanted else [["-march=native"], []]
     problem = ""
     for choice in choices:
-        command = [*compiler, *FLAGS, *choice, "-isystem", str(headers), *sources]
-        problem = run([*command, "-o", str(library)])
+        problem = build([*compiler, *FLAGS, *choice, "-isystem", str(headers)], sources, library)
         if not problem and library.exists():
             return ""
     return problem or f"{compiler[0]} made no library"
+
+
+def build(command: list[str], sources: list[Path], library: Path) -> str:
+    """What went wrong, in a line. Sources are compiled at the same time."""
+    objects = [str(library.with_name(f"{source.stem}.o")) for source in sources]
+    jobs = [
+        [*command, "-c", str(source), "-o", made]
+        for source, made in zip(sources, objects, strict=True)
+    ]
+    with ThreadPoolExecutor() as pool:
+        problems = [problem for problem in pool.map(run, jobs) if problem]
+    return problems[0] if problems else run([*command, "-shared", *objects, "-o", str(library)])
 
 
 def find_compiler() -> list[str]:

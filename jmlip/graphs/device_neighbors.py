@@ -13,6 +13,7 @@ allocates anew.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -44,6 +45,7 @@ class DeviceNeighbors(NamedTuple):
     mask: PairMask
     images: Int[Array, "images 3"]  # translations searched, symmetric, in lexicographic order
     bins: Bins  # its shape is how neighbors are searched
+    near: Bool[Array, "k 0"]  # its shape is the room for pairs of an atom within the cutoff
     reference_positions: AtomVectors  # those the list was built for
     reference_cell: Cell
     has_volume: Bool[Array, ""]  # periodic in three directions
@@ -58,6 +60,7 @@ def allocate(
     cutoff: float,
     skin: float,
     capacity_factor: float = 1.25,
+    near_factor: float = 1.15,
 ) -> DeviceNeighbors:
     """A list for these positions, with room for `capacity_factor` times the most neighbors found.
 
@@ -68,6 +71,7 @@ def allocate(
         cutoff: interaction radius, angstrom.
         skin: the list reaches so much farther, angstrom.
         capacity_factor: at least 1.
+        near_factor: the same for pairs within the cutoff, which `jmlip.graphs.near` selects.
 
     Raises:
         DataError: positions are not finite, or the periodic lattice vectors are not independent.
@@ -80,8 +84,11 @@ def allocate(
     count = np.bincount(pairs.receivers, minlength=n)
     inverse = reciprocal(cell, pbc)
     images = translations(np.asarray(needed_images(inverse, reach)))
-    k = min(int(np.ceil(count.max() * capacity_factor)), n * len(images) - 1)
-    k = max(k, 1)
+    near = (pairs.vectors**2).sum(axis=1) < cutoff**2
+    most = max(1, n * len(images) - 1)
+    room = lambda count, factor: min(max(1, math.ceil(count.max() * factor)), most)
+    k = room(count, capacity_factor)
+    k_near = room(np.bincount(pairs.receivers[near], minlength=n), near_factor)
     slots = np.arange(len(pairs.receivers)) - np.repeat(np.cumsum(count) - count, count)
     place = pairs.receivers * k + slots
     senders = np.repeat(np.arange(n, dtype=np.int32), k)
@@ -102,6 +109,7 @@ def allocate(
         ),
         reference_positions=positions,
         reference_cell=cell,
+        near=jnp.zeros((k_near, 0), bool),
         has_volume=jnp.asarray(all(pbc)),
         status=jnp.zeros((), jnp.uint8),
     )

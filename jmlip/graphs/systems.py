@@ -205,6 +205,7 @@ def _empty(positions, cell, *, n_slots, images, pbc) -> DeviceNeighbors:
         mask=jnp.zeros(n * n_slots, bool),
         images=jnp.asarray(images),
         bins=jnp.asarray(NO_BINS),
+        near=jnp.zeros((n_slots, 0), bool),
         reference_positions=positions,
         reference_cell=cell,
         has_volume=jnp.asarray(all(pbc)),

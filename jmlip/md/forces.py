@@ -13,6 +13,7 @@ from jmlip.core.types import AtomVectors
 from jmlip.factory import split_pair
 from jmlip.graphs import device_neighbors, systems
 from jmlip.graphs.device_neighbors import Cell, DeviceNeighbors
+from jmlip.graphs.near import narrow
 from jmlip.md.state import Evaluation, ForceFn
 from jmlip.potentials.evaluate import evaluate
 from jmlip.potentials.potential import Potential
@@ -24,8 +25,9 @@ def make_force_fn(
     """Energy, forces and virial of a structure's atoms, as a function of positions and cell.
 
     The neighbor list is renewed inside, before the forces are evaluated, whenever an atom has moved
-    more than half the skin; so no pair within the cutoff is ever missed. One evaluation gives
-    energy, forces and virial. The function is pure and differentiable.
+    more than half the skin; so no pair within the cutoff is ever missed. The model is given the
+    pairs within the cutoff. One evaluation gives energy, forces and virial. The function is pure
+    and differentiable.
 
     Args:
         potential: its parameters are cast to `dtype`.
@@ -46,8 +48,9 @@ def make_force_fn(
             neighbors = device_neighbors.update(
                 positions, cell, neighbors, pbc=pbc, cutoff=potential.cutoff, skin=skin
             )
+        neighbors, pairs = narrow(positions, cell, neighbors, cutoff=potential.cutoff)
         graph = device_neighbors.graph_from_positions(
-            species, positions, cell, neighbors, cutoff=potential.cutoff, state=state
+            species, positions, cell, pairs, cutoff=potential.cutoff, state=state
         )
         result = evaluate(potential.apply, params, graph)
         return Evaluation(result.energy[0], result.forces[:n_atoms], result.virial[0], neighbors)

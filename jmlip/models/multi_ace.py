@@ -193,7 +193,7 @@ class Convolution(nn.Module):
         return {ir: jnp.concatenate(rows, axis=-1) for ir, rows in found.items() if rows}
 
     def _weights(self, graph: AtomGraph, pairs: PairFeatures, width: int) -> Array:
-        config, basis = self.config, pairs.weight_basis
+        config, basis = self.config, pairs.radial
         if config.radial_species:
             sender = graph.nodes.species[graph.senders]
             return SpeciesRadial(width, name="radial")(basis, sender, len(config.species))
@@ -202,6 +202,8 @@ class Convolution(nn.Module):
     def _density(self, graph: AtomGraph, pairs: PairFeatures) -> Array:
         """rho_i = sum_j tanh(x_ij^2), x a linear map of the radial functions."""
         x = MLP((1,), name="density")(pairs.radial)[:, 0]
+        if pairs.unordered is not None:
+            x = jnp.where(graph.edges.mask, x[pairs.unordered.row], 0.0)
         return sum_over_neighbors(graph, jnp.tanh(x * x))
 
 

@@ -29,23 +29,14 @@ class PairFeatures(NamedTuple):
     """What pairs give, zero in padding.
 
     Args:
-        radial: radial functions times envelope, of each slot.
+        radial: radial functions times envelope, of each slot, or of each of `unordered`.
         angular: spherical harmonics, of each slot.
         unordered: both directions of a pair as one, where they have the same radial weights.
     """
 
-    radial: Float[Array, "pairs radial"]
+    radial: Float[Array, "weights radial"]
     angular: Float[Array, "pairs harmonics"]
     unordered: UnorderedPairs | None
-
-    @property
-    def weight_basis(self) -> Float[Array, "weights radial"]:
-        """Radial functions for which weights are needed: half as many rows, if shared."""
-        if self.unordered is None:
-            return self.radial
-        first = self.unordered.first
-        # rows without a pair repeat the first one's, and nobody reads what comes of them
-        return self.radial.at[first].get(mode="promise_in_bounds")
 
 
 class PairBasis(nn.Module):
@@ -57,23 +48,38 @@ class PairBasis(nn.Module):
     def __call__(self, graph: AtomGraph) -> PairFeatures:
         config, mask = self.config, graph.edges.mask
         length, stretched = pair_lengths(config, graph)
-        unit = graph.edges.vector / length[:, None]
+        angular = spherical_harmonics(graph.edges.vector / length[:, None], config.harmonics)
+        shared = not config.radial_species and _symmetric(config.pair_cutoffs)
+        unordered = unordered_pairs(graph.edges.reverse) if shared else None
+        return PairFeatures(
+            self._radial(graph, length, stretched, unordered),
+            jnp.where(mask[:, None], angular, 0.0),
+            unordered,
+        )
+
+    def _radial(
+        self,
+        graph: AtomGraph,
+        length: Lengths,
+        stretched: Lengths,
+        unordered: UnorderedPairs | None,
+    ) -> Float[Array, "weights radial"]:
+        config = self.config
+        of_rows = lambda x: x
+        if unordered is not None:
+            # rows without a pair repeat the first one's, and nobody reads what comes of them
+            of_rows = lambda x: x.at[unordered.first].get(mode="promise_in_bounds")
         frequencies = jnp.pi * jnp.arange(1, config.radial + 1, dtype=length.dtype)
         if config.trainable_frequencies:
             frequencies = self.param("frequencies", lambda _: jnp.asarray(frequencies))
         prefactor = bessel_prefactor(config.radial_normalization, config.cutoff)
-        argument = stretched
+        argument = stretched = of_rows(stretched)
         if config.distance_transform == "agnesi":
-            argument = agnesi(length, 0.5 * _radii(config, _elements(graph), length))
+            radii = _radii(config, _elements(graph), length)
+            argument = agnesi(of_rows(length), 0.5 * of_rows(radii))
+        envelope = polynomial(stretched, config.cutoff, config.envelope)
         radial = bessel(argument, frequencies, config.cutoff, prefactor)
-        envelope = jnp.where(mask, polynomial(stretched, config.cutoff, config.envelope), 0.0)
-        angular = spherical_harmonics(unit, config.harmonics)
-        shared = not config.radial_species and _symmetric(config.pair_cutoffs)
-        return PairFeatures(
-            radial * envelope[:, None],
-            jnp.where(mask[:, None], angular, 0.0),
-            unordered_pairs(graph.edges.reverse) if shared else None,
-        )
+        return radial * jnp.where(of_rows(graph.edges.mask), envelope, 0.0)[:, None]
 
 
 def _symmetric(pair_cutoffs: tuple[tuple[float, ...], ...]) -> bool:

@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -33,7 +34,9 @@ def bessel(
         prefactor: see `bessel_prefactor`.
     """
     scale = frequencies.reshape((1,) * r.ndim + (-1,)) / cutoff
-    return prefactor * jnp.sin(scale * r[..., None]) / r[..., None]
+    # kept: else each of the sums in the derivative computes all sines again
+    sine = jax.lax.optimization_barrier(jnp.sin(scale * r[..., None]))
+    return prefactor * sine / r[..., None]
 
 
 def bessel_prefactor(normalization: BesselNormalization, cutoff: float) -> float:

@@ -161,10 +161,16 @@ def test_a_signal_ends_the_run_after_its_chunk(tmp_path, monkeypatch):
     assert content(parts) == content(whole)
 
 
-def test_an_overflowing_list_leaves_no_trace(tmp_path, monkeypatch):
+@pytest.mark.parametrize("tight", ["list", "near"])
+def test_an_overflowing_list_leaves_no_trace(tmp_path, monkeypatch, tight):
+    """Slots of the list, or those of the pairs within the cutoff alone, become too few."""
     config = MDConfig(ensemble="nve", timestep_fs=2.0, n_steps=100, every=10)
+    allocate = device_neighbors.allocate
+    if tight == "near":
+        tight_list = functools.partial(allocate, capacity_factor=4.0)
+        monkeypatch.setattr(device_neighbors, "allocate", tight_list)
     grown = go(colliding_clusters(), config, tmp_path / "grown.xyz")
-    ample = functools.partial(device_neighbors.allocate, capacity_factor=4.0)
+    ample = functools.partial(allocate, capacity_factor=4.0, near_factor=4.0)
     monkeypatch.setattr(device_neighbors, "allocate", ample)
     enough = go(colliding_clusters(), config, tmp_path / "enough.xyz")
     assert grown.n_compilations > enough.n_compilations == 2

@@ -23,6 +23,9 @@ CASES = {
     "natural parity": (harmonics(1), 2, 5),
     "both parities": ((Irrep(1, 1), Irrep(1, -1)), 1, 17),
     "degree 3": (harmonics(3)[2:], 3, 2),
+    "half a register": ((Irrep(0, 1),), 1, 8),
+    "a register": ((Irrep(0, 1),), 1, 16),
+    "three registers": ((Irrep(0, 1),), 1, 48),
 }
 
 

@@ -69,7 +69,7 @@ def test_derivatives_of_every_order(x64, name, backend):
 
 
 @pytest.mark.skipif(not native.available(), reason="no C++ compiler")
-@pytest.mark.parametrize("channels", [2, 16, 37])
+@pytest.mark.parametrize("channels", [2, 8, 16, 37, 48])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_backends_agree(x64, dtype, channels):
     features, weights, species, table = example("order 3", dtype, channels)

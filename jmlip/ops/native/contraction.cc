@@ -38,7 +38,7 @@ bool IsZero(const T* from, int64_t count) {
   return std::all_of(from, from + count, [](T value) { return value == T(0); });
 }
 
-template <typename T>
+template <typename T, typename W>
 struct Form {
   Table<T> table;
   Operands<T> primal, tangent, out;
@@ -46,12 +46,12 @@ struct Form {
   const int32_t *senders, *reverse, *pairs;  // pairs is null where every slot has its row of w
 
   using V = Vector<T>;
-  using W = Wide<T>;
 
   struct Workspace {
     std::vector<V> matrix, tangent_matrix;
-    std::vector<W> sums, rows;  // of the atom; of one path
-    std::vector<V> y;
+    std::vector<W> sums;     // of the atom
+    std::vector<V> rows, y;  // of the edge, before lanes are added up
+    std::vector<T> totals;   // of the rows
   };
 
   // What one edge sees; tangents are null where there are none.
@@ -88,9 +88,13 @@ struct Form {
   // Calls body(full, c, b) for each block of channels; only the last may be less than full.
   template <typename Body>
   [[gnu::always_inline]] void ForBlocks(const Body& body) const {
-    int64_t c = 0, b = 0;
-    for (; c + W::kLanes <= channels; c += W::kLanes, ++b) body(std::true_type{}, c, b);
-    if (c < channels) body(std::false_type{}, c, b);
+    if constexpr (W::kOneBlock) {
+      body(std::false_type{}, 0, 0);
+    } else {
+      int64_t c = 0, b = 0;
+      for (; c + W::kLanes <= channels; c += W::kLanes, ++b) body(std::true_type{}, c, b);
+      if (c < channels) body(std::false_type{}, c, b);
+    }
   }
 
   [[gnu::always_inline]] static W LoadIf(const T* base, int64_t offset, int64_t left) {
@@ -139,9 +143,10 @@ struct Form {
 
   // Sums over channels of (w g_k) x_i, for one edge and one path: face Y before its coefficients.
   template <int D, bool kFull, bool kAlong>
-  void Correlate(const Path& path, int64_t p, const Edge& e, W* rows) const {
+  void Correlate(const Path& path, int64_t p, const Edge& e, V* rows) const {
     constexpr int kSize = D > 0 ? D : -D;
     const int64_t d1 = D > 0 ? D : path.d1;
+    rows += path.entries;
     for (int64_t k = 0; k < path.d3; ++k, rows += d1) {
       const int64_t row = (path.g + k * path.stride) * channels;
       W sums[kSize];
@@ -161,7 +166,7 @@ struct Form {
         }
       }
 #pragma GCC unroll 9
-      for (int64_t i = 0; i < d1; ++i) rows[i] = sums[i];
+      for (int64_t i = 0; i < d1; ++i) rows[i] = sums[i].Folded();
     }
   }
 
@@ -264,27 +269,24 @@ struct Form {
     for (size_t p = 0; p < table.paths.size(); ++p) {
       const Path& path = table.paths[p];
       WithDimension(path.d1, [&](auto dimension) {
-        if (channels % W::kLanes == 0)
+        if (!W::kOneBlock && channels % W::kLanes == 0)
           Correlate<decltype(dimension)::value, true, kAlong>(path, p, e, work.rows.data());
         else
           Correlate<decltype(dimension)::value, false, kAlong>(path, p, e, work.rows.data());
       });
-      AddToY(path, work);
     }
+    for (int64_t row = 0; row < table.n_entries; row += Simd<T>::kLanes)
+      Store(work.totals.data() + row, SumRows<T>(work.rows.data() + row), Simd<T>::kLanes);
+    for (const Path& path : table.paths) AddToY(path, work);
     for (int64_t j = 0; j < ny; j += Simd<T>::kLanes)
       Store(y_out + j, SumRows<T>(work.y.data() + j), ny - j);
   }
 
   void AddToY(const Path& path, Workspace& work) const {
-    constexpr int64_t kLanes = Simd<T>::kLanes;
     const V* coefficient = table.coefficients.data() + path.coefficients;
-    V rows[kLanes];
     for (int64_t row = 0; row < path.rows; ++row) {
-      for (int64_t i = 0; i < kLanes; ++i) {
-        const W& wide = work.rows[row * kLanes + i];
-        rows[i] = wide.a + wide.b;
-      }
-      const V sums = SumRows<T>(rows);
+      // what stands behind the entries of the path meets coefficients that are zero
+      const V sums = Load(work.totals.data() + path.entries + row * Simd<T>::kLanes);
       for (int64_t j = 0; j < path.d2; ++j)
         work.y[path.y + j] += coefficient[j * path.rows + row] * sums;
     }
@@ -313,8 +315,10 @@ struct Form {
   Workspace MakeWorkspace() const {
     const int64_t blocks = RoundUp(channels, W::kLanes) / W::kLanes;
     return {std::vector<V>(table.matrix_rows), std::vector<V>(table.matrix_rows),
-            std::vector<W>(std::max(ng, nx) * blocks), std::vector<W>(table.widest),
-            std::vector<V>(RoundUp(ny, Simd<T>::kLanes))};
+            std::vector<W>(std::max(ng, nx) * blocks),
+            std::vector<V>(RoundUp(table.n_entries, Simd<T>::kLanes)),
+            std::vector<V>(RoundUp(ny, Simd<T>::kLanes)),
+            std::vector<T>(table.n_entries + 2 * Simd<T>::kLanes)};
   }
 
   void StoreSums(const std::vector<W>& sums, int64_t n, T* to) const {
@@ -346,13 +350,13 @@ struct Form {
   }
 };
 
-template <typename T>
-ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64_t> sizes,
-                 ffi::Span<const int64_t> layout, ffi::Span<const double> coefficients) {
-  Form<T> form{Table<T>(layout, coefficients),
-               {at.in(0), at.in(1), at.in(2), at.in(3)},
-               {at.in(4), at.in(5), at.in(6), at.in(7)},
-               {at.out(0), at.out(1), at.out(2), at.out(3)}};
+template <typename T, typename W>
+void Apply(W, ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64_t> sizes,
+           ffi::Span<const int64_t> layout, ffi::Span<const double> coefficients) {
+  Form<T, W> form{Table<T>(layout, coefficients),
+                  {at.in(0), at.in(1), at.in(2), at.in(3)},
+                  {at.in(4), at.in(5), at.in(6), at.in(7)},
+                  {at.out(0), at.out(1), at.out(2), at.out(3)}};
   form.ng = sizes[0], form.nx = sizes[1], form.ny = sizes[2], form.np = sizes[3];
   form.n_atoms = sizes[4], form.channels = sizes[5];
   const ffi::AnyBuffer senders = *at.arguments.template get<ffi::AnyBuffer>(8);
@@ -365,7 +369,6 @@ ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const in
     form.template Run<true>(pool, sizes[6]);
   else
     form.template Run<false>(pool, sizes[6]);
-  return ffi::Error::Success();
 }
 
 // Arguments: g, x, Y, w, their tangents, senders, reverse, pairs; results: derivatives with respect
@@ -373,8 +376,8 @@ ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const in
 ffi::Error Contraction(ffi::ThreadPool pool, ffi::RemainingArgs arguments,
                        ffi::RemainingRets results, ffi::Span<const int64_t> sizes,
                        ffi::Span<const int64_t> layout, ffi::Span<const double> coefficients) {
-  return WithBuffers(arguments, results, [&](auto at) {
-    return Apply(pool, at, sizes, layout, coefficients);
+  return WithBuffers(arguments, results, sizes[5], [&](auto at, auto registers) {
+    Apply(registers, pool, at, sizes, layout, coefficients);
   });
 }
 

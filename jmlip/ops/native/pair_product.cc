@@ -284,8 +284,8 @@ struct PairProduct {
 };
 
 template <typename T>
-ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64_t> sizes,
-                 ffi::Span<const int64_t> layout, ffi::Span<const double> coefficients) {
+void Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64_t> sizes,
+           ffi::Span<const int64_t> layout, ffi::Span<const double> coefficients) {
   PairProduct<T> form{Table(layout, coefficients),
                       {at.in(0), at.in(1), at.in(2), at.in(3)},
                       {at.in(4), at.in(5), at.in(6), at.in(7)},
@@ -298,7 +298,6 @@ ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const in
     form.template Run<true>(pool);
   else
     form.template Run<false>(pool);
-  return ffi::Error::Success();
 }
 
 // Arguments: t, V, G, w, and their tangents; results: derivatives with respect to t, V, G, w. What
@@ -306,8 +305,8 @@ ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const in
 ffi::Error Product(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results,
                    ffi::Span<const int64_t> sizes, ffi::Span<const int64_t> layout,
                    ffi::Span<const double> coefficients) {
-  return WithBuffers(arguments, results, [&](auto at) {
-    return Apply(pool, at, sizes, layout, coefficients);
+  return WithBuffers(arguments, results, sizes[5], [&](auto at, auto) {
+    Apply(pool, at, sizes, layout, coefficients);
   });
 }
 

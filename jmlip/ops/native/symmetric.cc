@@ -26,7 +26,7 @@ struct Operands {
   T *g, *a, *w;
 };
 
-template <typename T>
+template <typename T, typename W>
 struct Polynomial {
   Operands<T> primal, tangent, out;
   int64_t n_g, n_a, n_w, n_atoms, channels;
@@ -34,8 +34,6 @@ struct Polynomial {
   ffi::Span<const int64_t> monomials;  // [monomial][kMaxOrder], -1 where there is no factor
   ffi::Span<const int64_t> starts;     // first entry of each monomial, and one past the last
   ffi::Span<const int64_t> rows;       // output row of each entry
-
-  using W = Wide<T>;
 
   struct Workspace {
     std::vector<W> a, ta, g, tg, out_g, out_a;
@@ -79,8 +77,7 @@ struct Polynomial {
       factor[i] = work.a[index[i]];
       if constexpr (kAlong) tangent[i] = work.ta[index[i]];
     }
-    W one;
-    one.a += T(1), one.b += T(1);
+    const W one = W::Constant(T(1));
     const W value = ProductWithout<N>(factor, -1, -1);
     W along{}, k{}, tk{};
 #pragma GCC unroll 4
@@ -176,13 +173,13 @@ struct Polynomial {
   }
 };
 
-template <typename T>
-ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64_t> sizes,
-                 ffi::Span<const int64_t> monomials, ffi::Span<const int64_t> starts,
-                 ffi::Span<const int64_t> rows) {
-  Polynomial<T> form{{at.in(0), at.in(1), at.in(2)},
-                     {at.in(3), at.in(4), at.in(5)},
-                     {at.out(0), at.out(1), at.out(2)}};
+template <typename T, typename W>
+void Apply(W, ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64_t> sizes,
+           ffi::Span<const int64_t> monomials, ffi::Span<const int64_t> starts,
+           ffi::Span<const int64_t> rows) {
+  Polynomial<T, W> form{{at.in(0), at.in(1), at.in(2)},
+                        {at.in(3), at.in(4), at.in(5)},
+                        {at.out(0), at.out(1), at.out(2)}};
   form.n_g = sizes[0], form.n_a = sizes[1], form.n_w = sizes[2];
   form.n_atoms = sizes[3], form.channels = sizes[4];
   form.species = at.arguments.template get<ffi::AnyBuffer>(6)->template typed_data<int32_t>();
@@ -191,7 +188,6 @@ ffi::Error Apply(ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const in
     form.template Run<true>(pool, sizes[5]);
   else
     form.template Run<false>(pool, sizes[5]);
-  return ffi::Error::Success();
 }
 
 // Arguments: g, A, w, their tangents, species; results: derivatives with respect to g, A, w. What is
@@ -200,8 +196,8 @@ ffi::Error Symmetric(ffi::ThreadPool pool, ffi::RemainingArgs arguments,
                      ffi::RemainingRets results, ffi::Span<const int64_t> sizes,
                      ffi::Span<const int64_t> monomials, ffi::Span<const int64_t> starts,
                      ffi::Span<const int64_t> rows) {
-  return WithBuffers(arguments, results, [&](auto at) {
-    return Apply(pool, at, sizes, monomials, starts, rows);
+  return WithBuffers(arguments, results, sizes[4], [&](auto at, auto registers) {
+    Apply(registers, pool, at, sizes, monomials, starts, rows);
   });
 }
 

@@ -38,16 +38,71 @@ inline void Store(T* to, Vector<T> v, int64_t count) {
   std::memcpy(to, &v, std::min<int64_t>(count, Simd<T>::kLanes) * sizeof(T));
 }
 
+namespace internal {
+
+template <typename T, typename Half, int... kLane>
+inline Vector<T> Widened(Half half, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(half, Half{}, kLane...);
+}
+
+}  // namespace internal
+
+// Half a register, then zeros; not by way of memory, where the load would wait for the stores.
+template <typename T>
+inline Vector<T> LoadHalf(const T* from) {
+  typedef T Half __attribute__((vector_size(kBytes / 2)));
+  Half half;
+  std::memcpy(&half, from, sizeof(half));
+  return internal::Widened<T>(half, std::make_integer_sequence<int, Simd<T>::kLanes>{});
+}
+
+// One register of channels: what narrow features fill.
+template <typename T>
+struct Narrow {
+  Vector<T> a{};
+
+  static constexpr int kLanes = Simd<T>::kLanes;
+  static constexpr bool kOneBlock = true;
+
+  [[gnu::always_inline]] static Narrow Load(const T* from, int64_t count) {
+    if (count >= kLanes) return {jmlip::Load(from)};
+    if (count == kLanes / 2) return {LoadHalf(from)};
+    T padded[kLanes] = {};
+    std::memcpy(padded, from, count * sizeof(T));
+    return {jmlip::Load(padded)};
+  }
+
+  [[gnu::always_inline]] void Store(T* to, int64_t count) const {
+    if (count >= kLanes)
+      std::memcpy(to, this, sizeof(*this));
+    else if (count == kLanes / 2)
+      std::memcpy(to, this, kLanes / 2 * sizeof(T));
+    else
+      std::memcpy(to, this, count * sizeof(T));
+  }
+
+  static Narrow Constant(T value) { return {Vector<T>{} + value}; }
+
+  // A register with the same sum over its lanes.
+  Vector<T> Folded() const { return a; }
+
+  void Add(Narrow x, T factor) { a += x.a * factor; }
+  void Add(Narrow x, Narrow y) { a += x.a * y.a; }
+  friend Narrow operator*(Narrow x, Narrow y) { return {x.a * y.a}; }
+  friend Narrow operator*(Narrow x, T factor) { return {x.a * factor}; }
+};
+
 // Two registers of channels: every broadcast number serves twice.
 template <typename T>
 struct Wide {
   Vector<T> a{}, b{};
 
   static constexpr int kLanes = 2 * Simd<T>::kLanes;
+  static constexpr bool kOneBlock = false;
 
   [[gnu::always_inline]] static Wide Load(const T* from, int64_t count) {
-    if (count >= kLanes)
-      return {jmlip::Load(from), jmlip::Load(from + Simd<T>::kLanes)};
+    if (count >= kLanes) return {jmlip::Load(from), jmlip::Load(from + Simd<T>::kLanes)};
+    if (count == kLanes / 2) return {jmlip::Load(from), Vector<T>{}};
     T padded[kLanes] = {};
     std::memcpy(padded, from, count * sizeof(T));
     return {jmlip::Load(padded), jmlip::Load(padded + Simd<T>::kLanes)};
@@ -56,15 +111,31 @@ struct Wide {
   [[gnu::always_inline]] void Store(T* to, int64_t count) const {
     if (count >= kLanes)
       std::memcpy(to, this, sizeof(*this));
+    else if (count == kLanes / 2)
+      std::memcpy(to, &a, sizeof(a));
     else
       std::memcpy(to, this, count * sizeof(T));
   }
+
+  static Wide Constant(T value) { return {Vector<T>{} + value, Vector<T>{} + value}; }
+
+  // A register with the same sum over its lanes.
+  Vector<T> Folded() const { return a + b; }
 
   void Add(Wide x, T factor) { a += x.a * factor, b += x.b * factor; }
   void Add(Wide x, Wide y) { a += x.a * y.a, b += x.b * y.b; }
   friend Wide operator*(Wide x, Wide y) { return {x.a * y.a, x.b * y.b}; }
   friend Wide operator*(Wide x, T factor) { return {x.a * factor, x.b * factor}; }
 };
+
+// Calls body with a value of the type of registers for so many channels.
+template <typename T, typename Body>
+void WithRegisters(int64_t channels, const Body& body) {
+  if (channels <= Narrow<T>::kLanes)
+    body(Narrow<T>{});
+  else
+    body(Wide<T>{});
+}
 
 inline int64_t RoundUp(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
