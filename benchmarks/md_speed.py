@@ -4,7 +4,8 @@
         [--seconds S] [--threads 2] [--json FILE]
 
 "argon" is Lennard-Jones with a cutoff of 8.5 angstrom, as a potential of ours and as jax-md's own;
-mace, hipnn, ani and allegro are the potentials of silicon of `experiments/mlearn`. Langevin
+mace, hipnn, ani and allegro are the potentials of silicon of `experiments/mlearn`, mace+tables what
+`jmlip tabulate` makes of that. Langevin
 dynamics, float32, lists up to 0.5 angstrom beyond the cutoff. Every program runs in a process of
 its own, one after the other, size by size; compiling is left out. mlip computes MACE of the same
 size with parameters as initialized. PYTHON is that of an environment with mlip in it. "frames" is
@@ -19,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 POTENTIALS = HERE.parent / "experiments" / "mlearn" / "potentials"
-KINDS = ("argon", "mace", "hipnn", "ani", "allegro")
+KINDS = ("argon", "mace", "mace+tables", "hipnn", "ani", "allegro")
 ATOMS = (64, 512, 1728, 4096, 13824, 32768)
 LIMIT = 1800.0  # seconds, of one process
 
@@ -54,13 +55,14 @@ def main() -> None:
 
 def programs_of(kind: str, mlip_python: str | None) -> dict[str, list[str]]:
     """Name in the table, and the command up to the number of atoms."""
-    potential = "argon" if kind == "argon" else str(POTENTIALS / f"Si-{kind}-seed0")
+    plain, plus, tables = kind.partition("+")
+    potential = "argon" if kind == "argon" else f"{POTENTIALS}/Si-{plain}-seed0{plus}{tables}"
     ours = [sys.executable, str(HERE / "md_case.py")]
     names = {"jmlip": "jmlip", "frames": "jmlip-frames", "ASE": "ase"}
     if kind == "argon":
         names["jax-md"] = "jax-md"
     programs = {label: [*ours, name, potential] for label, name in names.items()}
-    if kind == "mace" and mlip_python:
+    if plain == "mace" and mlip_python:
         programs["mlip"] = [mlip_python, str(HERE / "md_mlip.py"), "mlip", "MACE"]
     return programs
 

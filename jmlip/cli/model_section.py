@@ -80,8 +80,20 @@ def complete_model(section: Table, species: tuple[int, ...], shortest: float | N
             span from there to the cutoff, unless they are given.
 
     Raises:
-        ConfigError: not a model; or it starts from a potential of other elements.
+        ConfigError: not a model, or none that can be trained; or it starts from a potential of
+            other elements.
     """
+    model = _completed(section, species, shortest)
+    for part in (model, *(getattr(model, name, None) for name in ("small", "large", "trunk"))):
+        if getattr(getattr(part, "config", None), "radial_table", 0):
+            raise ConfigError(
+                "a table in place of a radial network (radial_table) cannot be trained: train the "
+                "network, then use jmlip tabulate."
+            )
+    return model
+
+
+def _completed(section: Table, species: tuple[int, ...], shortest: float | None) -> Any:
     if "heads" in section:
         heads = {name: [0.0] * len(species) for name in head_names(section)}  # until the data say
         trunk = _part_fields(trunk_of(section), species, shortest)

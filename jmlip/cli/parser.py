@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jmlip
-from jmlip.cli import analyse, demo, distill, ensemble, evaluate, info, md, relax, train
+from jmlip.cli import analyse, demo, distill, ensemble, evaluate, info, md, relax, tabulate, train
 from jmlip.core.config import unknown
 from jmlip.core.errors import ConfigError
 
@@ -16,6 +16,7 @@ COMMANDS = {
     "distill": distill,
     "evaluate": evaluate,
     "md": md,
+    "tabulate": tabulate,
     "relax": relax,
     "analyse": analyse,
     "info": info,

@@ -44,6 +44,7 @@ from jmlip.models.pair_basis import PairBasis, PairFeatures, repulsion_energy
 from jmlip.ops.contraction import convolve
 from jmlip.ops.coupling import couplings
 from jmlip.ops.irreps import SCALAR, Irrep, Path, paths
+from jmlip.ops.radial_table import read_table
 
 
 class MultiACE(nn.Module):
@@ -197,6 +198,12 @@ class Convolution(nn.Module):
         if config.radial_species:
             sender = graph.nodes.species[graph.senders]
             return SpeciesRadial(width, name="radial")(basis, sender, len(config.species))
+        if config.radial_table:
+            shape = (1, config.radial_table + 1, 2, width)
+            table = self.param("radial_table", nn.initializers.zeros, shape)
+            spacing = config.cutoff / config.radial_table
+            which = jnp.zeros(len(basis), jnp.int32)
+            return read_table(table, pairs.distance, which, spacing, backend=config.kernels)
         return MLP((*config.radial_hidden, width), config.radial_scaling, name="radial")(basis)
 
     def _density(self, graph: AtomGraph, pairs: PairFeatures) -> Array:

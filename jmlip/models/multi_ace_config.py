@@ -45,6 +45,7 @@ _BOUNDS = {
     "correlation": (1, 4),
     "radial": (1, 128),
     "envelope": (2, 64),
+    "radial_table": (0, 100_000),
 }
 
 LARGEST_PRODUCT = 200_000
@@ -96,6 +97,8 @@ class MultiACEConfig:
             sender's element where "radial_species" is set.
         radial_species: see `radial_hidden`.
         radial_scaling: see `jmlip.models.equivariant.MLP`.
+        radial_table: number of intervals in a table that takes the place of the radial network, see
+            `jmlip.models.tabulation`; 0 for the network.
         repulsion: "none", or that of nuclei at short distances (`jmlip.ops.repulsion`): "nequip",
             with an envelope of order 6 up to the cutoff of the pair, added at the end; "mace", with
             `envelope` up to the sum of covalent radii, multiplied by `energy_scale`.
@@ -135,6 +138,7 @@ class MultiACEConfig:
     radial_hidden: tuple[int, ...] = (64, 64, 64)
     radial_species: bool = False
     radial_scaling: Literal["moment", "gain"] = "moment"
+    radial_table: int = 0
     repulsion: Literal["none", "nequip", "mace"] = "none"
     energy_scale: float | tuple[float, ...] = 1.0
     energy_shift: float = 0.0
@@ -160,6 +164,11 @@ class MultiACEConfig:
                 )
         if self.radial_species and self.radial_hidden:
             raise ValueError("model.radial_species needs model.radial_hidden = [].")
+        if self.radial_table and (self.radial_species or self.distance_transform != "none"):
+            raise ValueError(
+                "model.radial_table is for functions of the distance alone: it needs "
+                "model.radial_species = false and model.distance_transform = 'none'."
+            )
         if len(set(self.states)) != len(self.states) or any(spin < 1 for _, spin in self.states):
             raise ValueError(
                 "model.states must be different pairs of total charge and spin multiplicity, "

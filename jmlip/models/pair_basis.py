@@ -29,11 +29,14 @@ class PairFeatures(NamedTuple):
     """What pairs give, zero in padding.
 
     Args:
-        radial: radial functions times envelope, of each slot, or of each of `unordered`.
+        distance: stretched such that the cutoff of every pair is `cutoff`, of each slot, or of each
+            of `unordered`; beyond the cutoff in padding.
+        radial: radial functions of these distances times envelope.
         angular: spherical harmonics, of each slot.
         unordered: both directions of a pair as one, where they have the same radial weights.
     """
 
+    distance: Float[Array, " weights"]
     radial: Float[Array, "weights radial"]
     angular: Float[Array, "pairs harmonics"]
     unordered: UnorderedPairs | None
@@ -51,35 +54,40 @@ class PairBasis(nn.Module):
         angular = spherical_harmonics(graph.edges.vector / length[:, None], config.harmonics)
         shared = not config.radial_species and _symmetric(config.pair_cutoffs)
         unordered = unordered_pairs(graph.edges.reverse) if shared else None
-        return PairFeatures(
-            self._radial(graph, length, stretched, unordered),
-            jnp.where(mask[:, None], angular, 0.0),
-            unordered,
-        )
-
-    def _radial(
-        self,
-        graph: AtomGraph,
-        length: Lengths,
-        stretched: Lengths,
-        unordered: UnorderedPairs | None,
-    ) -> Float[Array, "weights radial"]:
-        config = self.config
         of_rows = lambda x: x
         if unordered is not None:
             # rows without a pair repeat the first one's, and nobody reads what comes of them
             of_rows = lambda x: x.at[unordered.first].get(mode="promise_in_bounds")
-        frequencies = jnp.pi * jnp.arange(1, config.radial + 1, dtype=length.dtype)
-        if config.trainable_frequencies:
-            frequencies = self.param("frequencies", lambda _: jnp.asarray(frequencies))
-        prefactor = bessel_prefactor(config.radial_normalization, config.cutoff)
-        argument = stretched = of_rows(stretched)
+        distance = argument = of_rows(stretched)
         if config.distance_transform == "agnesi":
             radii = _radii(config, _elements(graph), length)
             argument = agnesi(of_rows(length), 0.5 * of_rows(radii))
-        envelope = polynomial(stretched, config.cutoff, config.envelope)
-        radial = bessel(argument, frequencies, config.cutoff, prefactor)
-        return radial * jnp.where(of_rows(graph.edges.mask), envelope, 0.0)[:, None]
+        frequencies = None
+        if config.trainable_frequencies:
+            frequencies = self.param("frequencies", lambda _: bessel_frequencies(config, length))
+        radial = radial_basis(config, argument, distance, frequencies)
+        radial = jnp.where(of_rows(mask)[:, None], radial, 0.0)
+        angular = jnp.where(mask[:, None], angular, 0.0)
+        return PairFeatures(distance, radial, angular, unordered)
+
+
+def bessel_frequencies(config: MultiACEConfig, like: Array) -> Float[Array, " radial"]:
+    """Those that make the Bessel functions orthogonal."""
+    return jnp.pi * jnp.arange(1, config.radial + 1, dtype=like.dtype)
+
+
+def radial_basis(
+    config: MultiACEConfig,
+    argument: Float[Array, " rows"],
+    distance: Float[Array, " rows"],
+    frequencies: Float[Array, " radial"] | None = None,
+) -> Float[Array, "rows radial"]:
+    """Bessel functions of the argument times the envelope of the distance, 0 beyond the cutoff."""
+    if frequencies is None:
+        frequencies = bessel_frequencies(config, distance)
+    prefactor = bessel_prefactor(config.radial_normalization, config.cutoff)
+    radial = bessel(argument, frequencies, config.cutoff, prefactor)
+    return radial * polynomial(distance, config.cutoff, config.envelope)[:, None]
 
 
 def _symmetric(pair_cutoffs: tuple[tuple[float, ...], ...]) -> bool:

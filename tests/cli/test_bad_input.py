@@ -174,6 +174,9 @@ CASES = {
     "relax to no format": Case("relax {p} {d} --out {t}/o.pdb", 2, ".extxyz"),
     "relax the cell of a molecule": Case("relax {p} {d} --out {t}/o.xyz --cell", 2, "periodic"),
     "relax below a file": Case("relax {p} {d} --out {d}/o.xyz", 1, "cannot write"),
+    "tables of a HIP-NN": Case("tabulate {p} --out {t}/o", 1, "radial network"),
+    "tables over a directory": Case("tabulate {p} --out {t}", 2, "must not exist yet"),
+    "tables of few intervals": Case("tabulate {p} --out {t}/o --intervals 3", 2, "16 or more"),
     # configurations
     "config absent": Case("train {t}/no.toml", 2, "cannot read"),
     "config not TOML": config("[data\n", 2, "not valid TOML"),
@@ -188,6 +191,9 @@ CASES = {
     "key unknown": change("model.cutof=5.0", "did you mean 'cutoff'"),
     "nested key unknown": change("loss.forces.wieght=1", "did you mean 'weight'"),
     "model unknown": change("model.kind=hipn", "did you mean 'hipnn'"),
+    "a table to train": config(
+        '[data]\ntrain = "x.xyz"\n[model]\nkind = "mace"\nradial_table = 64\n', 2, "jmlip tabulate"
+    ),
     "species given": change("model.species=[1]", "comes from the data"),
     "type wrong": change("training.max_epochs=many", "type int"),
     "bool for a number": change("training.seed=true", "type int"),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jmlip.data import read, write
-from jmlip.factory import load_potential
+from jmlip.factory import load_potential, make_model
 from jmlip.potentials.ensembles import write_ensemble
+from jmlip.potentials.potential import initial_potential, save_potential
 from tests.cli.molecules import BOND
 
 pytestmark = pytest.mark.filterwarnings("always:atoms came as close")
@@ -73,6 +74,20 @@ def test_a_ramp_of_the_temperature_is_followed(jmlip, folder, potential, tmp_pat
     assert jmlip("md", potential, start, *csvr, *ramp, "--out", out).code == 0
     kinetic = [frame.info["kinetic_energy"] for frame in read(out)]
     assert np.mean(kinetic[-10:]) < 0.1 * np.mean(kinetic[:5])
+
+
+def test_tables_are_written_and_read(jmlip, folder, tmp_path):
+    """A MACE as initialized."""
+    model = make_model("mace", {"species": [1], "n_channels": 2, "cutoff": 3.0})
+    whole = initial_potential("mace", model, key=jax.random.key(0), reference_energies=(0.0,))
+    save_potential(whole, tmp_path / "mace")
+    result = jmlip("tabulate", tmp_path / "mace", "--out", tmp_path / "table")
+    assert (result.code, "of the largest" in result.out) == (0, True)
+    frames, table = read(folder / "held-out.xyz"), load_potential(tmp_path / "table")
+    for exact, found in zip(whole.predict(frames), table.predict(frames), strict=True):
+        scale = np.abs(exact.forces).max()
+        np.testing.assert_allclose(found.forces, exact.forces, atol=1e-4 * scale)
+        assert (found.forces != exact.forces).any()
 
 
 def test_relax_finds_the_bond_length(jmlip, folder, potential, tmp_path):

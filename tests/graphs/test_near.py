@@ -57,4 +57,5 @@ def test_a_list_without_spare_room_is_given_as_it_is():
     corners = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     listed = allocate(corners, np.zeros((3, 3)), (False,) * 3, cutoff=CUTOFF, skin=SKIN)
     kept, near = narrow(jnp.asarray(corners), jnp.zeros((3, 3)), listed, cutoff=CUTOFF)
-    assert kept is listed and near is listed
+    assert kept is listed
+    assert near is listed

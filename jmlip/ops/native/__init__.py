@@ -10,7 +10,12 @@ from pathlib import Path
 
 import jax
 
-TARGETS = ("jmlip_contraction", "jmlip_pair_product", "jmlip_symmetric")
+TARGETS = (
+    "jmlip_contraction",
+    "jmlip_pair_product",
+    "jmlip_radial_table",
+    "jmlip_symmetric",
+)
 LIBRARY = Path(__file__).parent / "libjmlip.so"
 
 
