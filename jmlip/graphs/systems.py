@@ -8,6 +8,7 @@ All pairs of a system are tried when its list is built: this is for many small s
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -53,6 +54,7 @@ def allocate(
     cutoff: float,
     skin: float,
     capacity_factor: float = 1.25,
+    near_factor: float = 1.15,
 ) -> DeviceNeighbors:
     """Lists of equal shapes, with room for `capacity_factor` times the most neighbors found.
 
@@ -64,20 +66,25 @@ def allocate(
         cutoff: interaction radius, angstrom.
         skin: lists reach so much farther, angstrom.
         capacity_factor: at least 1.
+        near_factor: the same for pairs within the cutoff, which `jmlip.graphs.near` selects.
 
     Raises:
         DataError: positions are not finite, or the periodic lattice vectors are not independent.
     """
     reach, n = cutoff + skin, positions.shape[1]
-    most, extent = 1, np.zeros(3)
+    most, most_near, extent = 1, 1, np.zeros(3)
     for x, cell, count in zip(*map(np.asarray, (positions, cells, n_atoms)), strict=True):
         x, cell = x[:count].astype(np.float64), cell.astype(np.float64)
         pairs = host_neighbors(x, cell, np.array(pbc), reach)
+        near = (pairs.vectors**2).sum(axis=1) < cutoff**2
         most = max(most, *np.bincount(pairs.receivers, minlength=count).tolist())
+        most_near = max(most_near, *np.bincount(pairs.receivers[near], minlength=count).tolist())
         extent = np.maximum(extent, needed_images(reciprocal(jnp.asarray(cell), pbc), reach))
     images = translations(extent)
-    k = max(1, min(int(np.ceil(most * capacity_factor)), n * len(images) - 1))
-    empty = jax.vmap(functools.partial(_empty, n_slots=k, images=images, pbc=pbc))
+    room = lambda most, factor: max(1, min(math.ceil(most * factor), n * len(images) - 1))
+    k, k_near = room(most, capacity_factor), room(most_near, near_factor)
+    empty = functools.partial(_empty, n_slots=k, n_near=k_near, images=images, pbc=pbc)
+    empty = jax.vmap(empty)
     build = jax.vmap(functools.partial(build_list, pbc=pbc, reach=reach))
     return jax.jit(lambda x, c, m: build(x, c, empty(x, c), m))(positions, cells, n_atoms)
 
@@ -195,7 +202,7 @@ def _pairs(positions, cells, lists, row, atom, filled, cutoff):
     )
 
 
-def _empty(positions, cell, *, n_slots, images, pbc) -> DeviceNeighbors:
+def _empty(positions, cell, *, n_slots, n_near, images, pbc) -> DeviceNeighbors:
     n = len(positions)
     own = jnp.arange(n * n_slots, dtype=jnp.int32)
     return DeviceNeighbors(
@@ -205,7 +212,7 @@ def _empty(positions, cell, *, n_slots, images, pbc) -> DeviceNeighbors:
         mask=jnp.zeros(n * n_slots, bool),
         images=jnp.asarray(images),
         bins=jnp.asarray(NO_BINS),
-        near=jnp.zeros((n_slots, 0), bool),
+        near=jnp.zeros((n_near, 0), bool),
         reference_positions=positions,
         reference_cell=cell,
         has_volume=jnp.asarray(all(pbc)),

@@ -1,5 +1,6 @@
 """The potential as dynamics sees it: positions, cell, neighbor list in, forces and energy out."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -115,14 +116,16 @@ def make_system_force_fn(
         n_rows: atoms in all systems under `vmap`, at most; as many as there are places if None.
     """
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), potential.params)
+    select = functools.partial(narrow, cutoff=potential.cutoff)
 
     def all_at_once(n_rows, system, positions, cell, lists):
         if skin is not None:
             lists = systems.update(
                 positions, cell, lists, system.n_atoms, pbc=pbc, cutoff=potential.cutoff, skin=skin
             )
+        lists, pairs = jax.vmap(select)(positions, cell, lists)
         graph, row = systems.make_graph(
-            system, positions, cell, lists, cutoff=potential.cutoff, n_rows=n_rows
+            system, positions, cell, pairs, cutoff=potential.cutoff, n_rows=n_rows
         )
         result = evaluate(potential.apply, params, graph)
         force = result.forces.at[row].get(mode="fill", fill_value=0.0)

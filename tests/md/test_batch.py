@@ -133,11 +133,17 @@ def test_a_batch_in_two_parts_is_the_batch_in_one(tmp_path, suffix):
     assert (one.n_steps, two.n_steps) == (60, 22)
 
 
-def test_an_overflowing_list_leaves_no_trace(tmp_path, monkeypatch):
+@pytest.mark.parametrize("tight", ["list", "near"])
+def test_an_overflowing_list_leaves_no_trace(tmp_path, monkeypatch, tight):
+    """Slots of the list, or those of the pairs within the cutoff alone, become too few."""
     config = MDConfig(ensemble="nve", timestep_fs=2.0, n_steps=100, every=10)
     starts, configs = [small(), colliding_clusters()], [config, config]
+    allocate = systems.allocate
+    if tight == "near":
+        tight_lists = functools.partial(allocate, capacity_factor=4.0)
+        monkeypatch.setattr(systems, "allocate", tight_lists)
     grown = batch(starts, configs, tmp_path / "grown.xyz")
-    ample = functools.partial(systems.allocate, capacity_factor=4.0)
+    ample = functools.partial(allocate, capacity_factor=4.0, near_factor=4.0)
     monkeypatch.setattr(systems, "allocate", ample)
     enough = batch(starts, configs, tmp_path / "enough.xyz")
     assert grown.n_compilations > enough.n_compilations == 2
