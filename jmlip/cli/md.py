@@ -117,7 +117,6 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    import sys
 
     from jmlip.cli.cache import use_compilation_cache
     from jmlip.cli.kernels import mention_kernels
@@ -149,9 +148,8 @@ def run(options: argparse.Namespace) -> None:
     potential = load_potential(options.potential)
     mention_kernels(potential.model)
     inner = None if options.inner is None else load_potential(options.inner)
-    bar = sys.stderr.isatty()
     limits = md_limits.limits_of(options)
-    shared = {"inner": inner, "limits": limits, "restart": options.restart, "progress": bar}
+    shared = {"inner": inner, "limits": limits, "restart": options.restart}
     if _is_batch(options):
         result = _run_batch(options, potential, config, shared)
         written = f"trajectories: {result.trajectories[0]} ... {result.trajectories[-1].name}"
@@ -159,8 +157,6 @@ def run(options: argparse.Namespace) -> None:
         start = _heavier(kinds.read_start(options), options)
         result = simulate(potential, start, config, options.out, **shared)
         written = f"trajectory: {options.out}"
-    if not bar:  # beside the bar, the figures are shown already
-        print(result.summary())
     print(written)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
 
 from jmlip.core import units
 from jmlip.core.errors import ConfigError
@@ -17,6 +16,7 @@ from jmlip.md.approach import Approach
 from jmlip.md.batch_run import BatchRun, trajectory_paths
 from jmlip.md.config import MDConfig
 from jmlip.md.limits import NO_LIMITS, Limits
+from jmlip.md.progress import make_console
 from jmlip.md.simulate import carry_out, require_unused
 from jmlip.md.trajectory import require_known_suffix
 from jmlip.potentials.potential import Potential
@@ -163,7 +163,8 @@ def simulate_batch(
             that of temperature k, and `replica` in its frames says who stood there.
         limits: what ends the run of all, as in `simulate`.
         restart: take up the run at its last checkpoint.
-        progress: show a bar, and the figures at the end, on standard error.
+        progress: show a bar, or a line each minute where there is no terminal, and the figures at
+            the end, on standard error.
 
     Raises:
         ConfigError: the systems do not go together, or as in `simulate`.
@@ -192,7 +193,7 @@ def simulate_batch(
     )
     result = carry_out(make_run, _result, configs[0], out, restart=restart, progress=progress)
     if progress:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(result.summary())
+        make_console().print(result.summary())
     return result
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from rich.console import Console
 
 from jmlip.core import units
 from jmlip.core.errors import ConfigError, JmlipError
@@ -25,7 +24,7 @@ from jmlip.md.approach import Approach
 from jmlip.md.config import MDConfig
 from jmlip.md.frames import structure_of
 from jmlip.md.limits import NO_LIMITS, Limits
-from jmlip.md.progress import progress_bar
+from jmlip.md.progress import make_console, progress_bar
 from jmlip.md.restart import has_checkpoint, restart_directory
 from jmlip.md.run import Run
 from jmlip.md.trajectory import require_known_suffix
@@ -118,7 +117,8 @@ def simulate(
             every frame.
         restart: take up the run of this trajectory at its last checkpoint; the numbers are those of
             a run without interruption. Where nothing was begun, begin.
-        progress: show a bar, and the figures at the end, on standard error.
+        progress: show a bar, or a line each minute where there is no terminal, and the figures at
+            the end, on standard error.
 
     Raises:
         ConfigError: the output is in the way, the options contradict each other, or the restart
@@ -136,7 +136,7 @@ def simulate(
     make_run = lambda: Run(potential, structure, config, out, inner, limits)
     result = carry_out(make_run, _result, config, out, restart=restart, progress=progress)
     if progress:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(result.summary())
+        make_console().print(result.summary())
     return result
 
 
@@ -157,7 +157,7 @@ def carry_out(
         config: number of steps and precision.
         out: the trajectory, beside which the checkpoint stands.
         restart: take the run up where there is a checkpoint.
-        progress: show a bar.
+        progress: show a bar, or lines.
     """
     with (
         _only_run(restart_directory(out)),

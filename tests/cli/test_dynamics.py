@@ -33,7 +33,7 @@ def test_nve_writes_a_trajectory_that_conserves_energy(jmlip, folder, potential,
     words = ("--temperature-K", 300, "--dtype", "float64", "--out", out)
     result = jmlip("md", potential, folder / "held-out.xyz", *NVE, *words)
     assert result.code == 0
-    assert "meV/atom/ps" in result.out
+    assert "meV/atom/ps" in result.err
     # from a bond of 1.0 it swings to one shorter than those in training
     assert result.err.count("notice: atoms came as close as 0.") == 1
     frames = read(out)
@@ -149,7 +149,7 @@ def test_replicas_at_temperatures_are_exchanged_and_restarted(jmlip, folder, pot
             words = ("--replicas", 4, "--steps", steps, "--out", tmp_path / f"{name}.xyz", *restart)
             result = jmlip("md", potential, start, *LANGEVIN, *ladder, *words)
             assert result.code == 0
-    assert "exchanges accepted" in result.out
+    assert "exchanges accepted" in result.err
     assert "parts.0.xyz ... parts.3.xyz" in result.out
     for k in range(4):
         whole, parts = (tmp_path / f"{name}.{k}.xyz" for name in ("whole", "parts"))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 import signal
 
 import ase.io
@@ -18,6 +19,7 @@ from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
 from jmlip.data import read, to_atoms
 from jmlip.graphs import device_neighbors
+from jmlip.md import progress
 from jmlip.md.config import MDConfig
 from jmlip.md.run import Run
 from jmlip.md.simulate import simulate
@@ -323,6 +325,16 @@ def test_an_unknown_element_is_refused(tmp_path):
     with pytest.raises(PotentialError, match="Au"):
         go(Structure(species=[79], positions=np.zeros((1, 3))), NVE, tmp_path / "t.xyz")
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_terminal_lines_tell_how_far_a_run_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    config = with_(NVE, chunk_seconds=1e-3)
+    simulate(lennard_jones(), crystal(), config, tmp_path / "t.xyz")
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"MD step \d+ of 100, left: 0:\d\d:\d\d", lines[0])
+    assert lines[-3].startswith("MD step 100 of 100")
+    assert "ns/day" in lines[-2]
 
 
 def test_figures_of_speed(tmp_path):
