@@ -21,6 +21,8 @@ from jmlip.cli.cache import use_compilation_cache
 from jmlip.core.structure import Structure
 from jmlip.md.config import MDConfig
 from jmlip.md.simulate import simulate
+from jmlip.md.tabulation import tabulate
+from jmlip.potentials.potential import save_potential
 
 PARTS = ("averages", "forces", "speed")
 
@@ -53,11 +55,20 @@ def run(
     )
     parser.add_argument("--runs", type=Path, default=Path("runs") / folder.name)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--tables", action="store_true", help="speeds of the potentials that jmlip tabulate makes"
+    )
     parser.add_argument("parts", nargs="*", type=one_of(PARTS), help=f"{', '.join(PARTS)}, or all")
     options = parser.parse_args()
-    parts = options.parts or PARTS
+    parts = ("speed",) if options.tables else options.parts or PARTS
     use_compilation_cache()
-    potential = lambda name: folder / "potentials" / f"{name}-seed{options.seed}"
+    runs = options.runs / f"dynamics-seed{options.seed}"
+    runs.mkdir(parents=True, exist_ok=True)
+
+    def potential(name: str) -> Path:
+        path = folder / "potentials" / f"{name}-seed{options.seed}"
+        return _tabulated(path, runs / "tables" / path.name) if options.tables else path
+
     small, pair, conventional = map(potential, ("small", "pair", "conventional"))
     alone, one_step = Case("large alone", conventional), Case("pair, one step", pair)
     with_two = [
@@ -68,8 +79,6 @@ def run(
             for n in steps
         ),
     ]
-    runs = options.runs / f"dynamics-seed{options.seed}"
-    runs.mkdir(parents=True, exist_ok=True)
     start = _equilibrated(conventional, options.runs / "test.xyz", runs, course)
     if "averages" in parts:
         rows = _averages(
@@ -81,8 +90,15 @@ def run(
         print(slow_forces(jmlip.load_potential(pair), every_step, course.timestep_fs), flush=True)
     if "speed" in parts:
         found = speeds([alone, one_step, *with_two, Case("small alone", small)], start, course)
-        write_rows(folder / "speed.json", [found])
+        write_rows(folder / f"speed{'-tables' * options.tables}.json", [found])
         print(_speed_table(found))
+
+
+def _tabulated(path: Path, made: Path) -> Path:
+    if not made.exists():
+        made.parent.mkdir(exist_ok=True)
+        save_potential(tabulate(jmlip.load_potential(path))[0], made)
+    return made
 
 
 def _averages(
