@@ -21,6 +21,7 @@ from jmlip.core.errors import ConfigError, JmlipError
 from jmlip.core.structure import Structure
 from jmlip.md.config import MDConfig
 from jmlip.md.velocities import inertia
+from jmlip.potentials.hashing import content_hash
 from jmlip.potentials.potential import Potential
 
 FORMAT = 3
@@ -62,7 +63,7 @@ def identify(
     shared = [k for k in first if all(each[k] == first[k] for each in settings)]
     own = [{k: value for k, value in each.items() if k not in shared} for each in settings]
     return {
-        "potential": " ".join(_hash_of_potential(potential) for potential in potentials),
+        "potential": " ".join(content_hash(potential)[:16] for potential in potentials),
         "start structure": _hash([array for each in structures for array in _arrays(each)]),
         **{name: str(first[name]) for name in shared},
         "temperatures, seeds and exchanges": config_hash({"systems": own} | others),
@@ -150,17 +151,8 @@ def _arrays(structure: Structure) -> list:
     return [*kept, inertia(structure), *brought]
 
 
-def _hash_of_potential(potential: Potential) -> str:
-    return _hash(
-        jax.tree.leaves(potential.params),
-        potential.kind,
-        potential.model.config,
-        potential.reference_energies,
-    )
-
-
-def _hash(arrays: list, *others: Any) -> str:
-    digest = hashlib.sha256(repr(others).encode())
+def _hash(arrays: list) -> str:
+    digest = hashlib.sha256()
     for array in arrays:
         array = np.ascontiguousarray(array)
         digest.update(f"{array.dtype}{array.shape}".encode())

@@ -219,6 +219,21 @@ def test_the_hash_of_a_potential_is_that_of_its_numbers(teachers):
     assert content_hash(teachers[0]) != content_hash(teachers[1])
 
 
+def test_an_option_added_later_does_not_change_the_hash_of_a_potential(teachers):
+    more = ("more", int, dataclasses.field(default=1))
+    model = teachers[0].model
+    kind = type(model.config)
+    later = dataclasses.make_dataclass("Later", [more], bases=(kind,), frozen=True, kw_only=True)
+
+    def hash_with(**option):
+        config = later(**vars(model.config), **option)
+        return content_hash(
+            dataclasses.replace(teachers[0], model=dataclasses.replace(model, config=config))
+        )
+
+    assert hash_with() == content_hash(teachers[0]) != hash_with(more=2)
+
+
 def test_an_ensemble_comes_back_from_its_directory(teachers, tmp_path):
     path = tmp_path / "ensemble"
     write_ensemble(teachers, path)
