@@ -39,7 +39,7 @@ def run(
 ) -> None:
     """The command of a study: what is missing of some PARTS, or all, is run; tables are printed.
 
-    Averages of a case whose row stands in dynamics.json are not run again.
+    Averages of a case whose row stands in dynamics.json (dynamics-tables.json) are not run again.
 
     Args:
         text: its description.
@@ -56,18 +56,19 @@ def run(
     parser.add_argument("--runs", type=Path, default=Path("runs") / folder.name)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--tables", action="store_true", help="speeds of the potentials that jmlip tabulate makes"
+        "--tables", action="store_true", help="with the potentials that jmlip tabulate makes"
     )
     parser.add_argument("parts", nargs="*", type=one_of(PARTS), help=f"{', '.join(PARTS)}, or all")
     options = parser.parse_args()
-    parts = ("speed",) if options.tables else options.parts or PARTS
+    parts = options.parts or PARTS
+    suffix = "-tables" if options.tables else ""
     use_compilation_cache()
-    runs = options.runs / f"dynamics-seed{options.seed}"
+    runs = options.runs / f"dynamics{suffix}-seed{options.seed}"
     runs.mkdir(parents=True, exist_ok=True)
 
     def potential(name: str) -> Path:
         path = folder / "potentials" / f"{name}-seed{options.seed}"
-        return _tabulated(path, runs / "tables" / path.name) if options.tables else path
+        return _tabulated(path, runs / path.name) if options.tables else path
 
     small, pair, conventional = map(potential, ("small", "pair", "conventional"))
     alone, one_step = Case("large alone", conventional), Case("pair, one step", pair)
@@ -82,7 +83,12 @@ def run(
     start = _equilibrated(conventional, options.runs / "test.xyz", runs, course)
     if "averages" in parts:
         rows = _averages(
-            folder / "dynamics.json", [alone, one_step, *with_two], start, course, runs, more
+            folder / f"dynamics{suffix}.json",
+            [alone, one_step, *with_two],
+            start,
+            course,
+            runs,
+            more,
         )
         print(table(rows), summary(rows), sep="\n", flush=True)
     if "forces" in parts:
@@ -90,13 +96,12 @@ def run(
         print(slow_forces(jmlip.load_potential(pair), every_step, course.timestep_fs), flush=True)
     if "speed" in parts:
         found = speeds([alone, one_step, *with_two, Case("small alone", small)], start, course)
-        write_rows(folder / f"speed{'-tables' * options.tables}.json", [found])
+        write_rows(folder / f"speed{suffix}.json", [found])
         print(_speed_table(found))
 
 
 def _tabulated(path: Path, made: Path) -> Path:
     if not made.exists():
-        made.parent.mkdir(exist_ok=True)
         save_potential(tabulate(jmlip.load_potential(path))[0], made)
     return made
 

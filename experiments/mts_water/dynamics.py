@@ -20,9 +20,9 @@ from jmlip.data.trajectory_reading import read_trajectory
 COURSE = Course(
     temperature_K=330.0,
     timestep_fs=0.5,
-    nvt_ps=6.0,
+    nvt_ps=18.0,
     nve_ps=2.0,
-    equilibration_ps=1.0,
+    equilibration_ps=3.0,
     every_fs=24.0,
     friction_per_ps=2.0,
     n_every_step=500,
