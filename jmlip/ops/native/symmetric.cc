@@ -21,6 +21,12 @@ namespace {
 
 constexpr int kMaxOrder = 4;
 
+// What a pass has to do: the product alone, the slopes to A alone, or whatever is wanted.
+enum class Faces { kProduct, kSlopes, kAny };
+
+// Which tangents there are: those of gradients of forces are of A alone.
+enum class Along { kNothing, kA, kAny };
+
 template <typename T>
 struct Operands {
   T *g, *a, *w;
@@ -39,9 +45,15 @@ struct Polynomial {
     std::vector<W> a, ta, g, tg, out_g, out_a;
   };
 
-  static W LoadIf(const T* base, int64_t offset, int64_t left) {
-    return base ? W::Load(base + offset, left) : W{};
-  }
+  // One atom and block of channels; a copy of its own, so that no store can change a pointer.
+  struct View {
+    const T *w, *tw;
+    T* out_w;
+    int64_t channels, left;
+    const W *a, *ta, *g, *tg;
+    W *out_g, *out_a;
+    const int64_t* rows;
+  };
 
   void LoadRows(const T* base, int64_t atom, int64_t n, int64_t c, std::vector<W>& to) const {
     if (!base) return;
@@ -56,9 +68,10 @@ struct Polynomial {
 
   // Product of all factors but i and j; -1 for none left out.
   template <int N>
-  static W ProductWithout(const W* factor, int i, int j) {
-    W product;
+  [[gnu::always_inline]] static W ProductWithout(const W* factor, int i, int j) {
+    W product = W::Constant(T(1));
     bool first = true;
+#pragma GCC unroll 4
     for (int n = 0; n < N; ++n) {
       if (n == i || n == j) continue;
       product = first ? factor[n] : product * factor[n];
@@ -67,85 +80,106 @@ struct Polynomial {
     return product;
   }
 
-  template <int N, bool kAlong>
-  void Monomial(int64_t t, const T* w, const T* tw, T* out_w, int64_t left,
-                Workspace& work) const {
-    const int64_t* index = monomials.begin() + t * kMaxOrder;
-    W factor[N], tangent[kAlong ? N : 1], slope[N], tangent_slope[kAlong ? N : 1];
+  template <int N, Faces kFaces, Along kAlong, bool kFull>
+  [[gnu::always_inline]] static void Monomial(const int64_t* index, int64_t q, int64_t end,
+                                              const View v) {
+    constexpr bool kOnlyA = kAlong == Along::kA, kOthers = kAlong == Along::kAny;
+    constexpr bool kTangent = kOnlyA || kOthers;
+    constexpr bool kProduct = kFaces != Faces::kSlopes, kSlopes = kFaces != Faces::kProduct;
+    const int64_t left = kFull ? W::kLanes : v.left;
+    W factor[N], tangent[N], slope[N], tangent_slope[N], along{};
 #pragma GCC unroll 4
     for (int i = 0; i < N; ++i) {
-      factor[i] = work.a[index[i]];
-      if constexpr (kAlong) tangent[i] = work.ta[index[i]];
+      factor[i] = v.a[index[i]];
+      if constexpr (kTangent) tangent[i] = v.ta[index[i]];
     }
-    const W one = W::Constant(T(1));
-    const W value = ProductWithout<N>(factor, -1, -1);
-    W along{}, k{}, tk{};
 #pragma GCC unroll 4
     for (int i = 0; i < N; ++i) {
-      slope[i] = N == 1 ? one : ProductWithout<N>(factor, i, -1);
-      if constexpr (kAlong) {
-        along.Add(tangent[i], slope[i]);
+      slope[i] = ProductWithout<N>(factor, i, -1);
+      if constexpr (kTangent) along.Add(tangent[i], slope[i]);
+      if constexpr (kTangent && kSlopes) {
         tangent_slope[i] = W{};
 #pragma GCC unroll 4
         for (int j = 0; j < N; ++j)
-          if (j != i)
-            tangent_slope[i].Add(tangent[j], N == 2 ? one : ProductWithout<N>(factor, i, j));
+          if (j != i) tangent_slope[i].Add(tangent[j], ProductWithout<N>(factor, i, j));
       }
     }
-    for (int64_t q = starts[t]; q < starts[t + 1]; ++q) {
-      const int64_t row = rows[q];
-      const W weight = LoadIf(w, q * channels, left);
-      const W tangent_weight = kAlong ? LoadIf(tw, q * channels, left) : W{};
-      if (out.g) {
-        work.out_g[row].Add(weight, kAlong ? along : value);
-        if constexpr (kAlong) work.out_g[row].Add(tangent_weight, value);
+    const W value = factor[0] * slope[0], moved = kTangent ? along : value;
+    W k{}, tk{};
+    for (; q < end; ++q) {
+      const int64_t row = v.rows[q], at = q * v.channels;
+      const W w = v.w ? W::Load(v.w + at, left) : W{};
+      const W tw = kOthers && v.tw ? W::Load(v.tw + at, left) : W{};
+      if constexpr (kProduct) {
+        v.out_g[row].Add(w, moved);
+        if constexpr (kOthers) v.out_g[row].Add(tw, value);
       }
-      if (out.a) {
-        k.Add(weight, work.g[row]);
-        if constexpr (kAlong) tk.Add(weight, work.tg[row]), tk.Add(tangent_weight, work.g[row]);
-      }
-      if (out_w) {
-        W total = W::Load(out_w + q * channels, left);
-        total.Add(work.g[row], kAlong ? along : value);
-        if constexpr (kAlong) total.Add(work.tg[row], value);
-        total.Store(out_w + q * channels, left);
+      if constexpr (kSlopes) {
+        const W g = v.g[row];
+        k.Add(w, g);
+        if constexpr (kOthers) tk.Add(w, v.tg[row]), tk.Add(tw, g);
+        if (kFaces == Faces::kAny && v.out_w) {
+          W total = W::Load(v.out_w + at, left);
+          total.Add(g, moved);
+          if constexpr (kOthers) total.Add(v.tg[row], value);
+          total.Store(v.out_w + at, left);
+        }
       }
     }
-    if (!out.a) return;
+    if constexpr (kSlopes) {
 #pragma GCC unroll 4
-    for (int i = 0; i < N; ++i) {
-      W& to = work.out_a[index[i]];
-      if constexpr (kAlong)
-        to.Add(tk, slope[i]), to.Add(k, tangent_slope[i]);
-      else
-        to.Add(k, slope[i]);
+      for (int i = 0; i < N; ++i) {
+        W total = v.out_a[index[i]];
+        total.Add(k, kTangent ? tangent_slope[i] : slope[i]);
+        if constexpr (kOthers) total.Add(tk, slope[i]);
+        v.out_a[index[i]] = total;
+      }
     }
   }
 
-  template <bool kAlong>
+  // Monomials of N factors, which follow those of fewer; returns the first of more.
+  template <int N, Faces kFaces, Along kAlong, bool kFull>
+  int64_t Monomials(int64_t t, const View v) const {
+    const int64_t count = starts.size() - 1;
+    const int64_t *index = monomials.begin(), *first = starts.begin();
+    for (; t < count && (N == kMaxOrder || index[t * kMaxOrder + N] < 0); ++t)
+      Monomial<N, kFaces, kAlong, kFull>(index + t * kMaxOrder, first[t], first[t + 1], v);
+    return t;
+  }
+
+  template <Faces kFaces, Along kAlong, bool kFull>
+  void AllMonomials(const View v) const {
+    int64_t t = Monomials<1, kFaces, kAlong, kFull>(0, v);
+    t = Monomials<2, kFaces, kAlong, kFull>(t, v);
+    t = Monomials<3, kFaces, kAlong, kFull>(t, v);
+    Monomials<4, kFaces, kAlong, kFull>(t, v);
+  }
+
+  template <Faces kFaces, Along kAlong>
   void Atom(int64_t atom, int64_t c, Workspace& work) const {
-    const int64_t left = channels - c, z = species[atom] * n_w * channels + c;
-    const T* w = primal.w ? primal.w + z : nullptr;
-    const T* tw = tangent.w ? tangent.w + z : nullptr;
-    T* out_w = out.w ? out.w + z : nullptr;
+    const int64_t z = species[atom] * n_w * channels + c;
     LoadRows(primal.a, atom, n_a, c, work.a);
     LoadRows(tangent.a, atom, n_a, c, work.ta);
     LoadRows(primal.g, atom, n_g, c, work.g);
     LoadRows(tangent.g, atom, n_g, c, work.tg);
     std::fill(work.out_g.begin(), work.out_g.end(), W{});
     std::fill(work.out_a.begin(), work.out_a.end(), W{});
-    const int64_t count = starts.size() - 1;
-    for (int64_t t = 0; t < count; ++t) {
-      const int64_t* index = monomials.begin() + t * kMaxOrder;
-      if (index[1] < 0)
-        Monomial<1, kAlong>(t, w, tw, out_w, left, work);
-      else if (index[2] < 0)
-        Monomial<2, kAlong>(t, w, tw, out_w, left, work);
-      else if (index[3] < 0)
-        Monomial<3, kAlong>(t, w, tw, out_w, left, work);
-      else
-        Monomial<4, kAlong>(t, w, tw, out_w, left, work);
-    }
+    const View view{primal.w ? primal.w + z : nullptr,
+                    tangent.w ? tangent.w + z : nullptr,
+                    out.w ? out.w + z : nullptr,
+                    channels,
+                    channels - c,
+                    work.a.data(),
+                    work.ta.data(),
+                    work.g.data(),
+                    work.tg.data(),
+                    work.out_g.data(),
+                    work.out_a.data(),
+                    rows.begin()};
+    if (view.left >= W::kLanes)
+      AllMonomials<kFaces, kAlong, true>(view);
+    else
+      AllMonomials<kFaces, kAlong, false>(view);
     if (out.g) StoreRows(work.out_g, atom, n_g, c, out.g);
     if (out.a) StoreRows(work.out_a, atom, n_a, c, out.a);
   }
@@ -156,7 +190,7 @@ struct Polynomial {
   }
 
   // Sums over atoms go to the weights of one block of channels: blocks share nothing, atoms do.
-  template <bool kAlong>
+  template <Faces kFaces, Along kAlong>
   void Run(ffi::ThreadPool& pool, int64_t n_species) const {
     const int64_t blocks = RoundUp(channels, W::kLanes) / W::kLanes;
     if (out.w) std::fill_n(out.w, n_species * n_w * channels, T(0));
@@ -167,9 +201,28 @@ struct Polynomial {
       for (int64_t task = first; task < last; ++task) {
         const int64_t c = task / groups * W::kLanes, begin = task % groups * step;
         for (int64_t atom = begin; atom < std::min(n_atoms, begin + step); ++atom)
-          Atom<kAlong>(atom, c, work);
+          Atom<kFaces, kAlong>(atom, c, work);
       }
     });
+  }
+
+  template <Faces kFaces>
+  void RunAlong(ffi::ThreadPool& pool, int64_t n_species) const {
+    if (tangent.g || tangent.w)
+      Run<kFaces, Along::kAny>(pool, n_species);
+    else if (tangent.a)
+      Run<kFaces, Along::kA>(pool, n_species);
+    else
+      Run<kFaces, Along::kNothing>(pool, n_species);
+  }
+
+  void RunFaces(ffi::ThreadPool& pool, int64_t n_species) const {
+    if (out.g && !out.a && !out.w)
+      RunAlong<Faces::kProduct>(pool, n_species);
+    else if (out.a && !out.g && !out.w)
+      RunAlong<Faces::kSlopes>(pool, n_species);
+    else
+      RunAlong<Faces::kAny>(pool, n_species);
   }
 };
 
@@ -184,10 +237,7 @@ void Apply(W, ffi::ThreadPool& pool, const Buffers<T>& at, ffi::Span<const int64
   form.n_atoms = sizes[3], form.channels = sizes[4];
   form.species = at.arguments.template get<ffi::AnyBuffer>(6)->template typed_data<int32_t>();
   form.monomials = monomials, form.starts = starts, form.rows = rows;
-  if (form.tangent.g || form.tangent.a || form.tangent.w)
-    form.template Run<true>(pool, sizes[5]);
-  else
-    form.template Run<false>(pool, sizes[5]);
+  form.RunFaces(pool, sizes[5]);
 }
 
 // Arguments: g, A, w, their tangents, species; results: derivatives with respect to g, A, w. What is
