@@ -21,6 +21,7 @@ import optax.contrib
 
 from jmlip.core.errors import ConfigError
 from jmlip.core.types import Params, PyTree
+from jmlip.training.stacking import VECTORS, stacked
 
 MUON_RMS = 0.2
 """Root mean square of Muon's updates at unit rate: about Adam's, so one rate serves both."""
@@ -154,25 +155,23 @@ def _scaled_groups(factors: Mapping[str, float]) -> optax.GradientTransformation
 
 
 def _muon(config: OptimizerConfig) -> optax.GradientTransformation:
-    return optax.contrib.muon(
+    matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+    optimizer = optax.contrib.muon(
         1.0,
         beta=config.setting("momentum"),
         weight_decay=config.setting("weight_decay"),
         adam_b1=config.b1,
         adam_b2=config.b2,
-        muon_weight_dimension_numbers=_muon_dimensions,  # type: ignore[arg-type]
+        muon_weight_dimension_numbers=lambda stacks: {  # type: ignore[arg-type]
+            name: None if name == VECTORS else matrix for name in stacks
+        },
         consistent_rms=MUON_RMS,
     )
+    return stacked(optimizer)
 
 
 def _is_matrix(params: Params) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
-
-
-def _muon_dimensions(params: Params) -> PyTree:
-    # further axes, such as that of the sensitivities, count matrices; one row or column is a vector
-    matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
-    return jax.tree.map(lambda x: matrix if x.ndim >= 2 and min(x.shape[-2:]) > 1 else None, params)
 
 
 def learning_rate(
