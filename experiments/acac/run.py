@@ -2,7 +2,7 @@
 
     python -m experiments.acac.run rank2 mace-small --seeds 0 1 2    the best of HIP-NN, a MACE
     python -m experiments.acac.run --presets                   every kind of model at size S
-    python -m experiments.acac.run --ablations                 search.toml with one change each
+    python -m experiments.acac.run --ablations                 search.toml and presets.toml, changed
     python -m experiments.acac.run --table                     the tables, from results.json
 
 The data are dataset_acac of github.com/davkovacs/BOTNet-datasets.
@@ -25,7 +25,8 @@ def main() -> None:
     changes = tomllib.loads((HERE / "ablations.toml").read_text())
     parser.add_argument("configs", nargs="*", type=one_of(CONFIGS), help=", ".join(CONFIGS))
     parser.add_argument("--presets", nargs="*", type=one_of(SIZES), help="all, or those named")
-    parser.add_argument("--ablations", nargs="*", type=one_of(changes), help="all, or those named")
+    every = [name for found in changes.values() for name in found]
+    parser.add_argument("--ablations", nargs="*", type=one_of(every), help="all, or those named")
     options = parser.parse_args()
     study = study_of(HERE, options)
     chosen = lambda names, every: () if names is None else names or every
@@ -36,12 +37,14 @@ def main() -> None:
         for kind in chosen(options.presets, SIZES):
             model = {"model.kind": kind, "model.size": "S"}
             train(study, f"{kind} S", "presets", {**sets, **model}, keep=True)
-        for name in chosen(options.ablations, changes):
-            change = dict(word.split("=", 1) for word in changes[name])
-            train(study, name, "search", {**sets, **change}, keep=False)
+        for name in chosen(options.ablations, every):
+            base = next(config for config, found in changes.items() if name in found)
+            change = dict(word.split("=", 1) for word in changes[base][name])
+            train(study, name, base, {**sets, **change}, keep=False)
     if options.table:
         presets = [f"{kind} S" for kind in SIZES]
-        print(*(table(HERE, n, COLUMNS) for n in (CONFIGS, presets, [*changes])), sep="\n\n")
+        groups = (CONFIGS, presets, *changes.values())
+        print(*(table(HERE, [*names], COLUMNS) for names in groups), sep="\n\n")
 
 
 def study_of(folder: Path, options: argparse.Namespace) -> Study:
