@@ -156,15 +156,14 @@ def _scaled_groups(factors: Mapping[str, float]) -> optax.GradientTransformation
 
 def _muon(config: OptimizerConfig) -> optax.GradientTransformation:
     matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+    kinds = lambda stacks: {name: None if name == VECTORS else matrix for name in stacks}
     optimizer = optax.contrib.muon(
         1.0,
         beta=config.setting("momentum"),
         weight_decay=config.setting("weight_decay"),
         adam_b1=config.b1,
         adam_b2=config.b2,
-        muon_weight_dimension_numbers=lambda stacks: {  # type: ignore[arg-type]
-            name: None if name == VECTORS else matrix for name in stacks
-        },
+        muon_weight_dimension_numbers=kinds,  # type: ignore[arg-type]
         consistent_rms=MUON_RMS,
     )
     return stacked(optimizer)

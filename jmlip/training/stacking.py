@@ -25,13 +25,14 @@ def stacked(optimizer: optax.GradientTransformation) -> optax.GradientTransforma
         optimizer: of a dictionary: `VECTORS`, and "rows x columns" of each shape of matrices.
     """
 
-    def update(updates: Params, state: Any, params: Params | None = None):
+    def update(updates: Any, state: Any, params: Any = None):
         found, state = optimizer.update(
             stack(updates), state, None if params is None else stack(params)
         )
-        return unstack(found, updates), state
+        return unstack(found, updates), state  # type: ignore[arg-type]
 
-    return optax.GradientTransformation(lambda params: optimizer.init(stack(params)), update)
+    init = lambda params: optimizer.init(stack(params))  # type: ignore[arg-type]
+    return optax.GradientTransformation(init, update)
 
 
 def stack(tree: Params) -> Stacks:
