@@ -24,7 +24,7 @@ from jmlip.md.velocities import inertia
 from jmlip.potentials.hashing import content_hash
 from jmlip.potentials.potential import Potential
 
-FORMAT = 3
+FORMAT = 4
 _FREE_TO_CHANGE = ("n_steps", "chunk_seconds")
 _SETTINGS = tuple(field.name for field in dataclasses.fields(MDConfig))
 
@@ -85,7 +85,7 @@ def save_checkpoint(trajectory: Path, checkpoint: Checkpoint, identity: dict[str
         "statistics": list(checkpoint.statistics),
         "identity": identity,
     }
-    write_json(directory / "restart.json", content)
+    write_json(directory / "restart.json", content | {"digest": config_hash(content)})
     for old in directory.iterdir():
         if old.name not in (name, "restart.json"):
             old.unlink()
@@ -109,6 +109,11 @@ def load_checkpoint(trajectory: Path, identity: dict[str, str], *, like: Any) ->
         raise JmlipError(
             f"{directory} must hold a checkpoint of format {FORMAT}; start again under another "
             "name."
+        )
+    if content.pop("digest", None) != config_hash(content):
+        raise JmlipError(
+            f"{directory / 'restart.json'} is damaged: it is not as it was written; start again "
+            "under another name."
         )
     for name, value in identity.items():
         if (begun := content["identity"].get(name)) != value:

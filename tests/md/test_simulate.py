@@ -14,7 +14,7 @@ from ase import units as ase_units
 from ase.calculators.lj import LennardJones
 from ase.md.verlet import VelocityVerlet
 
-from jmlip.core.errors import ConfigError, DivergenceError, PotentialError
+from jmlip.core.errors import ConfigError, DivergenceError, JmlipError, PotentialError
 from jmlip.core.lock import only_writer
 from jmlip.core.structure import Structure
 from jmlip.data import read, to_atoms
@@ -247,6 +247,14 @@ def test_two_runs_do_not_write_one_trajectory(tmp_path):
     ):
         go(crystal(), with_(NVE, n_steps=200), tmp_path / "t.xyz", restart=True)
     assert (tmp_path / "t.xyz").read_bytes() == before
+
+
+def test_a_checkpoint_changed_by_hand_is_refused(tmp_path):
+    go(crystal(), NVE, tmp_path / "t.xyz")
+    path = tmp_path / "t.xyz.restart" / "restart.json"
+    path.write_text(path.read_text().replace('"statistics": [', '"statistics": [1.0, ', 1))
+    with pytest.raises(JmlipError, match="restart.json is damaged"):
+        go(crystal(), with_(NVE, n_steps=200), tmp_path / "t.xyz", restart=True)
 
 
 def test_labels_of_the_start_are_not_carried_along(tmp_path):
