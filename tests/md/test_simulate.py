@@ -253,7 +253,7 @@ def test_a_checkpoint_changed_by_hand_is_refused(tmp_path):
     go(crystal(), NVE, tmp_path / "t.xyz")
     path = tmp_path / "t.xyz.restart" / "restart.json"
     path.write_text(path.read_text().replace('"statistics": [', '"statistics": [1.0, ', 1))
-    with pytest.raises(JmlipError, match="restart.json is damaged"):
+    with pytest.raises(JmlipError, match=r"restart\.json is damaged"):
         go(crystal(), with_(NVE, n_steps=200), tmp_path / "t.xyz", restart=True)
 
 
