@@ -46,12 +46,15 @@ def structure_and_diffusion(path: Path, course: Course) -> Row:
 
 
 def agreement(rows: Sequence[Row]) -> str:
-    """How far radial distributions with two time steps are from those of the same sum with one."""
+    """How far radial distributions with two time steps are from those of the same sum with one.
+
+    And how far those of the pair are from those of the large model alone, another potential.
+    """
     by_name, lines = {row["name"]: row for row in rows}, []
     for name, row in by_name.items():
-        if row["n"] == 1:
+        if name == "large alone":
             continue
-        one = by_name["pair, one step" if name.startswith("pair") else "large alone"]
+        one = by_name["pair, one step" if name.startswith("pair, n") else "large alone"]
         for pair in PAIRS:
             (r, g, error), (_, h, own) = (np.array(each["rdf"][pair]) for each in (one, row))
             there = np.maximum(g, h) > LEAST

@@ -1,4 +1,4 @@
-"""Draw what dynamics-tables.json and both speed.json say: radial distributions and speeds.
+"""Draw what dynamics-tables.json and speed.json say: radial distributions and speeds.
 
 python -m experiments.mts_water.figure docs/images/mts-water.svg
 """
@@ -20,7 +20,7 @@ def main(out: str) -> None:
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     radial(left, read("dynamics-tables"))
-    speeds(right, *read("speed"), *read("speed-tables"))
+    speeds(right, *read("speed"))
     figure.savefig(out, metadata={"Date": None})
 
 
@@ -35,15 +35,13 @@ def radial(axes, rows) -> None:
     axes.legend(fontsize=7, frameon=False)
 
 
-def speeds(axes, plain, tables) -> None:
-    names = list(plain)[::-1]
-    for found, shift, label in ((plain, 0.2, "as trained"), (tables, -0.2, "with tables")):
-        factors = [found["large alone"] / found[name] for name in names]
-        axes.barh(np.arange(len(names)) + shift, factors, height=0.4, label=label)
+def speeds(axes, speed) -> None:
+    names = list(speed)
+    factors = [speed["large alone"] / speed[name] for name in names]
+    axes.barh(names[::-1], factors[::-1], color="C0")
     axes.axvline(1.0, color="0.6", lw=0.8)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set(xlabel="speed, large alone = 1")
-    axes.legend(fontsize=7, frameon=False)
+    axes.tick_params(axis="y", labelsize=7)
 
 
 if __name__ == "__main__":

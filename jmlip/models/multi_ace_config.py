@@ -98,7 +98,7 @@ class MultiACEConfig:
         radial_species: see `radial_hidden`.
         radial_scaling: see `jmlip.models.equivariant.MLP`.
         radial_table: number of intervals in a table that takes the place of the radial network, see
-            `jmlip.models.tabulation`; 0 for the network.
+            `jmlip.md.tabulation`; 0 for the network.
         repulsion: "none", or that of nuclei at short distances (`jmlip.ops.repulsion`): "nequip",
             with an envelope of order 6 up to the cutoff of the pair, added at the end; "mace", with
             `envelope` up to the sum of covalent radii, multiplied by `energy_scale`.
