@@ -1,8 +1,10 @@
 """Dynamics of liquid water with the trained models: one time step against two, and the speed-up.
 
+    python -m experiments.mts_water.dynamics --tables averages
     python -m experiments.mts_water.dynamics [averages] [forces] [speed]
 
-runs what is missing (a case with a row in dynamics.json is not run again) and prints the tables.
+runs what is missing (a case with a row in dynamics-tables.json, or without `--tables` in
+dynamics.json, is not run again) and prints the tables.
 """
 
 from collections.abc import Sequence

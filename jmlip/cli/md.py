@@ -117,7 +117,6 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-
     from jmlip.cli.cache import use_compilation_cache
     from jmlip.cli.kernels import mention_kernels
     from jmlip.core.errors import ConfigError
