@@ -1,6 +1,7 @@
 """ANI: atomic energies from networks of each element on symmetry functions.
 
-    E = sum_i N_{s(i)}(G_i),    G_i = (G^R_i, G^A_i) of `jmlip.ops.symmetry_functions`
+    E = sum_i N_{s(i)}(G_i),    G_i = (G^R_i, G^A_i)
+    G^R_{s,m}(i) = 1/4 sum_{j in s} exp[-eta_R (r_ij - R_m)^2] fc(r_ij),    G^A: `jmlip.ops.angular`
     N_s = W_L celu(... celu(W_1 G + b_1) ...) + b_L,    celu(x) = x or 0.1 (exp(10 x) - 1)
 
 Fast where few elements meet, and the potential that active learning trains by the dozen. The
@@ -24,8 +25,9 @@ from jmlip.core.elements import check_species
 from jmlip.graphs.graph import AtomGraph, n_slots
 from jmlip.graphs.output import AtomicOutput
 from jmlip.ops import safe
+from jmlip.ops.angular import Functions, angular_functions
 from jmlip.ops.cutoffs import CUTOFFS, CutoffName
-from jmlip.ops.symmetry_functions import angular_functions, radial_functions
+from jmlip.ops.forms import BackendName
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class ANIConfig:
         energy_shift: initial interaction energy of an atom, eV; what the last biases start at.
         cutoff_function: "cosine_squared" as published (cos^2(x / 2) is (1 + cos x) / 2), or
             "smooth" (all derivatives continuous).
+        kernels: backend of the angular functions, see `jmlip.ops.contraction`.
 
     Raises:
         ValueError: a value is out of range.
@@ -67,6 +70,7 @@ class ANIConfig:
     hidden: tuple[int, ...] = (128, 112, 96)
     energy_shift: float = 0.0
     cutoff_function: CutoffName = "cosine_squared"
+    kernels: BackendName = "auto"
 
     def __post_init__(self):
         check_species(self.species)
@@ -137,33 +141,35 @@ def symmetry_functions(
     """G_i: radial functions by element, then angular ones by pair of elements."""
     n_atoms, slots, n_species = len(graph.nodes.species), n_slots(graph), len(config.species)
     length = safe.norm(graph.edges.vector)
-    unit = (graph.edges.vector / length[:, None]).reshape(n_atoms, slots, 3)
+    dense = lambda x: x.reshape(n_atoms, slots, *x.shape[1:])
     cut = CUTOFFS[config.cutoff_function]
-    envelope = lambda radius: jnp.where(graph.edges.mask, cut(length, radius), 0.0).reshape(
-        n_atoms, slots
-    )
-    r = length.reshape(n_atoms, slots)
-    element = graph.nodes.species[graph.senders].reshape(n_atoms, slots)
-    one_hot = jax.nn.one_hot(element, n_species, dtype=r.dtype)
-    radial = radial_functions(
-        r,
-        one_hot * envelope(config.cutoff)[..., None],
-        eta=config.radial_eta,
-        shifts=_even(config.radial_start, config.cutoff, config.radial_shifts),
-    )
-    sections = config.angular_sections
+    envelope = lambda radius: dense(jnp.where(graph.edges.mask, cut(length, radius), 0.0))
+    element = dense(graph.nodes.species[graph.senders])
+    weight = jax.nn.one_hot(element, n_species, dtype=length.dtype)
+    weight *= envelope(config.cutoff)[..., None]
+    shifts = _even(config.radial_start, config.cutoff, config.radial_shifts)
+    away = dense(length)[..., None] - jnp.asarray(shifts, length.dtype)[None, None]
+    gaussian = jnp.exp(-config.radial_eta * away**2)
+    radial = 0.25 * jnp.einsum("aks,akm->asm", weight, gaussian).reshape(n_atoms, -1)
     angular = angular_functions(
-        r,
-        unit,
+        dense(graph.edges.vector),
         envelope(config.angular_cutoff),
         element,
-        n_species=n_species,
+        _angular(config),
+        backend=config.kernels,
+    )
+    return jnp.concatenate([radial, angular], axis=-1)
+
+
+def _angular(config: ANIConfig) -> Functions:
+    sections = config.angular_sections
+    return Functions(
+        n_species=len(config.species),
         eta=config.angular_eta,
         zeta=config.angular_zeta,
         shifts=_even(config.angular_start, config.angular_cutoff, config.angular_shifts),
         angles=tuple((2 * n + 1) * math.pi / (2 * sections) for n in range(sections)),
     )
-    return jnp.concatenate([radial, angular], axis=-1)
 
 
 def _even(start: float, stop: float, number: int) -> tuple[float, ...]:

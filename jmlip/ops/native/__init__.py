@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 TARGETS = (
+    "jmlip_angular",
     "jmlip_contraction",
     "jmlip_pair_product",
     "jmlip_radial_table",
