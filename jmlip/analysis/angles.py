@@ -89,8 +89,8 @@ def _distribution(
     if not total > 0.0:
         raise DataError(
             f"no angle {triple} has both ends within {triple.reach(triple.a):.2f} and "
-            f"{triple.reach(triple.c):.2f} angstrom of its middle; give a larger radius, as in "
-            f"{triple}:3.5."
+            f"{triple.reach(triple.c):.2f} angstrom of its middle; give elements that are "
+            f"there, or a larger radius, as in {triple}:3.5."
         )
     # parts of a trajectory without an angle say nothing about their distribution
     blocks = blocks[blocks[:, :-1].sum(axis=1) > 0.0]

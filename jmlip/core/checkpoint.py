@@ -108,7 +108,7 @@ def read_json(path: str | Path, *, error: Callable[[str], Exception] = JmlipErro
     except OSError as cause:
         raise error(f"cannot read {path}: {cause.strerror or cause}.") from cause
     except (ValueError, RecursionError) as cause:
-        raise error(f"{path} is damaged: not valid JSON.") from cause
+        raise error(f"{path} is damaged: not valid JSON; restore it or make it anew.") from cause
 
 
 def _refuse_constant(name: str) -> None:
@@ -159,7 +159,10 @@ def load_arrays(
         arrays = {name: file.get_tensor(name) for name in shapes}
         known = (file.metadata() or {}).get(_HASH)
     if known is not None and known != _hash_of(arrays):
-        raise error(f"{path} is damaged: its arrays are not those that were written.")
+        raise error(
+            f"{path} is damaged: its arrays are not those that were written; restore it or make it "
+            "anew."
+        )
     return treedef.unflatten([arrays[name] for name in shapes])
 
 
@@ -178,7 +181,9 @@ def _reading(path: str | Path, error: Callable[[str], Exception]) -> Iterator[No
     except OSError as cause:
         raise error(f"cannot read {path}: {cause.strerror or 'no such file'}.") from cause
     except (safetensors.SafetensorError, KeyError, TypeError) as cause:
-        raise error(f"{path} is damaged: not a safetensors file of numbers.") from cause
+        raise error(
+            f"{path} is damaged: not a safetensors file of numbers; restore it or make it anew."
+        ) from cause
 
 
 def _hash_of(arrays: Mapping[str, np.ndarray]) -> str:

@@ -221,16 +221,13 @@ def _weights(name: str, given, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _require_finite(name: str, value) -> None:
+    remedy = "drop the frame"
+    if name not in ("positions", "cell"):
+        remedy += ", or read the label as missing"
     if not np.isfinite(value).all():
-        raise DataError(
-            f"{name} must be finite, found NaN or infinity; drop the frame, or read the label as "
-            "missing."
-        )
+        raise DataError(f"{name} must be finite, found NaN or infinity; {remedy}.")
     if (largest := np.abs(value).max(initial=0.0)) > LARGEST:
-        raise DataError(
-            f"{name} must be numbers up to {LARGEST:g}, found {largest:g}; drop the frame, or read "
-            "the label as missing."
-        )
+        raise DataError(f"{name} must be numbers up to {LARGEST:g}, found {largest:g}; {remedy}.")
 
 
 def _require_lattice(structure: Structure) -> None:

@@ -65,8 +65,8 @@ def _cut(line: str, file: Iterator[str]) -> tuple[str, list[str]]:
     lines = list(islice(file, n + 1))
     if len(lines) <= n:
         raise DataError(
-            f"the file ends after {max(len(lines) - 1, 0)} of {n} atoms; it is truncated, "
-            "obtain it again."
+            f"the file ends after {max(len(lines) - 1, 0)} of {n} atoms; it is truncated: "
+            "obtain it again, cut the last frame off, or finish the run that writes it (--restart)."
         )
     return lines[0], lines[1:]
 

@@ -82,7 +82,10 @@ def open_h5md(path: Path) -> Trajectory:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error}; obtain it again.") from error
+        raise DataError(
+            f"cannot read {path}: {error}; obtain it again, or finish the run that writes it "
+            "(--restart)."
+        ) from error
     try:
         return _trajectory(path, file)
     except DataError as error:

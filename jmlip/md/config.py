@@ -142,7 +142,7 @@ class MDConfig:
         if self.ensemble == "npt" and not math.isfinite(self._pressure_GPa):
             raise ConfigError(
                 f"ensemble 'npt' needs a finite pressure_GPa (--pressure-GPa), found "
-                f"{self.pressure_GPa}."
+                f"{'none' if self.pressure_GPa is None else self.pressure_GPa}."
             )
         for name in _POSITIVE:
             _require_positive(name, getattr(self, name))

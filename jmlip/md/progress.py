@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINE_SECONDS = 60.0
 """Between lines, where there is no terminal."""
+COMPILING = ", compiling"
+"""Behind the name until the first steps are made: they wait for it, a minute at times."""
 Show = Callable[[int], None]
 
 
@@ -21,15 +23,21 @@ def progress_bar(n_steps: int, *, enabled: bool) -> Iterator[Show]:
         yield _lines(console, n_steps) if enabled else lambda step: None
         return
     columns = (
-        TextColumn("MD"),
+        TextColumn("MD{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("steps, left:"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not enabled) as bar:
-        task = bar.add_task("", total=n_steps)
-        yield lambda step: bar.update(task, completed=step)
+        task, first = bar.add_task(COMPILING, total=n_steps), None
+
+        def show(step: int) -> None:
+            nonlocal first
+            first = step if first is None else first
+            bar.update(task, completed=step, description=COMPILING if step == first else "")
+
+        yield show
 
 
 def make_console() -> Console:
@@ -40,10 +48,14 @@ def make_console() -> Console:
 def _lines(console: Console, n_steps: int) -> Show:
     first: int | None = None
     begin = last = time.monotonic()
+    console.print(f"MD{COMPILING}")
 
     def show(step: int) -> None:
         nonlocal first, last
-        first, now = (step if first is None else first), time.monotonic()
+        now = time.monotonic()
+        if first is None:
+            first = step
+            console.print(f"MD from step {step} to {n_steps}")
         if step > first and now - last >= LINE_SECONDS:
             last = now
             left = datetime.timedelta(

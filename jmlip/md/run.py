@@ -69,7 +69,7 @@ class Run:
         self.closest: Approach | None = None
         self.n_steps_made = 0
         self.n_compilations = 0
-        self.seconds = 0.0
+        self.seconds = self.seconds_writing = 0.0
         self._identity = identify(self._potentials, [structure], [config])
         self._mark: int | None = None
         self._compiled: AdvanceFn | None = None
@@ -147,7 +147,9 @@ class Run:
         self._save()
         n_steps = self.step - start
         self.n_steps_made += n_steps
-        self.seconds += perf_counter() - began
+        done = perf_counter()
+        self.seconds += done - began
+        self.seconds_writing += done - computed
         self._pace = max(1, int(self.config.chunk_seconds * n_steps / (computed - began)))
         if status == OVERFLOW:
             self._renew_full()

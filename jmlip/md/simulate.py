@@ -46,6 +46,7 @@ class MDResult(NamedTuple):
     )  # atoms closer than any in the training data; None where there were none
     n_steps: int
     seconds: float  # wall time, writing included, compiling not
+    seconds_writing: float  # of these, for frames and checkpoints
     n_compilations: int
     timestep_fs: float
     moves_taken: float | None = None  # share of the moves of a stochastic barostat, of the whole
@@ -208,6 +209,7 @@ def _result(run: Run) -> MDResult:
         closest=run.closest,
         n_steps=run.n_steps_made,
         seconds=run.seconds,
+        seconds_writing=run.seconds_writing,
         n_compilations=run.n_compilations,
         timestep_fs=run.config.timestep_fs,
         moves_taken=run.moves_taken,

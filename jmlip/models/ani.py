@@ -91,7 +91,11 @@ class ANIConfig:
             0.0 <= self.radial_start < self.cutoff
             and 0.0 <= self.angular_start < self.angular_cutoff
         ):
-            raise ValueError("model.radial_start and angular_start must lie below their cutoffs.")
+            raise ValueError(
+                "model.radial_start and angular_start must lie below their cutoffs, "
+                f"{self.cutoff} and {self.angular_cutoff} angstrom, got {self.radial_start} and "
+                f"{self.angular_start}."
+            )
         if not self.hidden or len(self.hidden) > 16 or min(self.hidden) < 1:
             raise ValueError(f"model.hidden must be 1 to 16 positive widths, got {self.hidden}.")
 

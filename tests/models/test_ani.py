@@ -69,7 +69,7 @@ def test_sizes_are_those_of_ani_1x():
         ({"hidden": []}, "1 to 16 positive widths"),
         ({"radial_shifts": 0}, "radial_shifts must lie between 1 and 256"),
         ({"angular_zeta": -1.0}, "angular_zeta must be positive"),
-        ({"radial_start": 6.0}, "must lie below their cutoffs"),
+        ({"radial_start": 6.0}, "must lie below their cutoffs, 5.2 and 3.5 angstrom, got 6.0"),
         ({"hiden": [3]}, "did you mean 'hidden'"),
     ],
 )
