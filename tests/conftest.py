@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: NaNs raise where they arise, programs are compiled once."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,10 @@ os.environ.setdefault(
 
 import jax
 import pytest
+
+# tracing makes millions of objects that live long; looking for cycles among them took a seventh of
+# the time
+gc.set_threshold(200_000, 20, 50)
 
 jax.config.update("jax_debug_nans", True)
 jax.config.update("jax_debug_key_reuse", True)

@@ -9,7 +9,7 @@ from jmlip.models.pair import PARTS
 
 
 def kernels_of(model: nn.Module) -> str:
-    """How the products of an equivariant model are computed on CPU; empty for other models."""
+    """How a model that has kernels is computed on CPU; empty for other models."""
     from jmlip.ops import native
 
     wanted = _wanted(model)

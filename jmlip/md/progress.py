@@ -48,14 +48,15 @@ def make_console() -> Console:
 def _lines(console: Console, n_steps: int) -> Show:
     first: int | None = None
     begin = last = time.monotonic()
-    console.print(f"MD{COMPILING}")
 
     def show(step: int) -> None:
         nonlocal first, last
         now = time.monotonic()
         if first is None:
             first = step
-            console.print(f"MD from step {step} to {n_steps}")
+            if step == n_steps:
+                return
+            console.print(f"MD from step {step} to {n_steps}{COMPILING}")
         if step > first and now - last >= LINE_SECONDS:
             last = now
             left = datetime.timedelta(

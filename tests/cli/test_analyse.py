@@ -161,7 +161,7 @@ BAD = {
     "absent element": ("--rdf O-H", 1, "must hold atoms of H, found O30"),
     "triple": ("--adf O-O", 2, "must be three chemical symbols, as in H-O-H, found 'O-O'"),
     "radius": ("--adf O-O-O:x", 2, "must be a number, found 'x'"),
-    "no angles": ("--adf O-O-O:0.01", 1, "give a larger radius"),
+    "no angles": ("--adf O-O-O:0.01", 1, "larger radius"),
     "one bin": ("--rdf --bins 1", 2, "must be at least 2"),
     "too much skipped": ("--energies --skip-ps 4", 2, "longer than the 4 ps to skip"),
     "too few frames": ("--msd --every 30", 1, "at least 16 frames, found 14"),
