@@ -4,10 +4,13 @@ import gc
 import os
 from pathlib import Path
 
-# Compiling costs more than computing here: without LLVM's optimizations, and with the older
-# emitters of loops, it takes half as long. Processes that tests start have both as well.
+# Compiling costs more than computing here: without LLVM's optimizations, with the older emitters of
+# loops, and by one thread in one piece, it takes half as long. Processes that tests start have the
+# same.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1",
 )
 
 import jax
