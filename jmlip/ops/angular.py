@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jmlip.ops import safe
-from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend, kernel
+from jmlip.ops.forms import BackendName, Form, Names, Operands, kernel
 
 NAMES = ("g", "v", "e")
 _SCALE = 0.95
@@ -73,7 +73,7 @@ def angular_functions(
     Raises:
         ValueError: the native backend is asked for and not there.
     """
-    check_backend(backend)
+    ANGULAR.check(backend)
     operands = {"v": vector, "e": envelope}
     (found,) = ANGULAR.derivatives(
         ("g",), operands, {}, (element,), table=functions, backend=backend

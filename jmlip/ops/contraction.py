@@ -12,25 +12,27 @@ a face, so these four give energies, forces, gradients of a loss on forces, and 
 beyond, forward and backward. One JAX primitive holds that rule; how a face is computed is the
 business of a backend:
 
-    "native"  C++ on CPU (`jmlip.ops.native`): gather, contraction and sum in one pass;
+    "native"  gather, contraction and sum in one pass: C++ on CPU (`jmlip.ops.native`),
+              cuEquivariance on NVIDIA GPUs (`jmlip.ops.cuda`);
     "plain"   JAX, everywhere: couplings unrolled, each face kept apart by a barrier, because XLA
               would recompute it inside of its consumers;
-    "auto"    native where it is there and the program runs on CPU in float32 or float64.
+    "auto"    native where it is there, in float32 or float64, else plain.
 
 A slot whose row of Y is zero is padding: it contributes nothing, and what the derivative with
 respect to that row would be is not computed, so mask Y where it is made.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jmlip.ops import cuda
 from jmlip.ops.contraction_plain import NAMES, plain, shapes_of
 from jmlip.ops.coupling import Couplings, clebsch_gordan
-from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend, kernel
+from jmlip.ops.forms import BackendName, Form, Names, Operands, kernel
 
 
 class UnorderedPairs(NamedTuple):
@@ -92,7 +94,7 @@ def convolve(
             "x, y and w must have the rows of the table, "
             f"{(table.n_x, table.n_y, table.n_paths)}, found {found}."
         )
-    check_backend(backend)
+    CONVOLUTION.check(backend)
     if pairs is None:  # no rows are shared
         pairs = UnorderedPairs(*[jnp.zeros(0, senders.dtype)] * 2)
     indices = (senders, reverse, *pairs)
@@ -145,6 +147,50 @@ def _native(
     return [found[name] for name in outs]
 
 
+@functools.cache
+def _segmented(table: Couplings, channels: int) -> Any:
+    """The form as a product of segments, its operands in the order of NAMES."""
+    places, values = [], []
+    for p, (x, y, g, *degrees, stride) in enumerate(table.blocks):
+        coefficients = clebsch_gordan(*degrees)
+        entries = np.argwhere(coefficients)
+        i, j, k = entries.T
+        places.append(np.stack([g + k * stride, x + i, y + j, np.full_like(i, p)], axis=1))
+        values.append(coefficients[tuple(entries.T)])
+    segments = {
+        "g": (table.n_g, channels),
+        "x": (table.n_x, channels),
+        "y": (table.n_y, 0),
+        "w": (table.n_paths, channels),
+    }
+    return cuda.tensor_product(segments, NAMES, (np.concatenate(places), np.concatenate(values)))
+
+
+def _cuda(
+    outs: Names,
+    operands: Operands,
+    along: Operands,
+    indices: list,
+    table: Couplings,
+    method: cuda.Method = "uniform_1d",
+) -> list[Array]:
+    senders, _, index, first = indices
+    shapes = shapes_of(operands, indices, table)
+    n_atoms, _, channels = shapes["g"]
+    atoms = jnp.arange(n_atoms, dtype=senders.dtype)
+    receivers = jnp.repeat(atoms, len(senders) // max(n_atoms, 1))
+    return cuda.multilinear(
+        outs,
+        operands,
+        along,
+        names=NAMES,
+        shapes=shapes,
+        rows={"g": receivers, "x": senders, "y": None, "w": index if len(first) else None},
+        product=_segmented(table, channels),
+        method=method,
+    )
+
+
 CONVOLUTION = Form(
     name="jmlip_convolution",
     operands=NAMES,
@@ -153,4 +199,5 @@ CONVOLUTION = Form(
     plain=plain,
     native=_native,
     fold=_fold,
+    cuda=_cuda,
 )

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jmlip.ops import native
+from jmlip.ops import cuda, native
 
 BackendName = Literal["auto", "plain", "native"]
 Names = tuple[str, ...]
@@ -42,6 +42,7 @@ class Form:
         native: the same by a kernel on CPU, for float32 and float64.
         fold: `(operands, indices, shapes, size, table)`: operands, indices and table of `size`
             problems side by side, as those of one.
+        cuda: as `native` on NVIDIA GPUs; none where plain JAX serves them.
     """
 
     name: str
@@ -51,10 +52,25 @@ class Form:
     plain: Callable[..., list]
     native: Callable[..., list]
     fold: Callable[..., tuple[Operands, list, Any]]
+    cuda: Callable[..., list] | None = None
 
     @functools.cached_property
     def primitive(self) -> Primitive:
         return _primitive(self)
+
+    def check(self, backend: BackendName) -> None:
+        """Raise where the native kernels of the default device are asked for and not there.
+
+        Raises:
+            ValueError: with the reason.
+        """
+        if backend != "native":
+            return
+        on_gpu = cuda.why_not() if self.cuda else "there are none for GPUs"
+        if reason := on_gpu if jax.default_backend() == "gpu" else native.why_not():
+            raise ValueError(
+                f"the native kernels are not there: {reason}; use backend='auto' or 'plain'."
+            )
 
     def derivatives(
         self,
@@ -98,18 +114,6 @@ class Form:
 
     def _ordered(self, operands: Operands) -> Operands:
         return {name: operands[name] for name in self.operands if name in operands}
-
-
-def check_backend(backend: BackendName) -> None:
-    """Raise where the native kernels are asked for and not there.
-
-    Raises:
-        ValueError: with the reason.
-    """
-    if backend == "native" and not native.available():
-        raise ValueError(
-            f"the native kernels are not there: {native.why_not()}; use backend='auto' or 'plain'."
-        )
 
 
 def kernel(
@@ -165,6 +169,9 @@ def _primitive(form: Form) -> Primitive:
     on_cpu = mlir.lower_fun(functools.partial(_native, form), multiple_results=True)
     mlir.register_lowering(primitive, plain)
     mlir.register_lowering(primitive, on_cpu, platform="cpu")
+    if form.cuda is not None:
+        on_cuda = mlir.lower_fun(functools.partial(_cuda, form), multiple_results=True)
+        mlir.register_lowering(primitive, on_cuda, platform="cuda")
     return primitive
 
 
@@ -248,7 +255,19 @@ def _plain(form: Form, *arguments, outs: Names, given: Names, along: Names, tabl
 def _native(
     form: Form, *arguments, outs: Names, given: Names, along: Names, table: Any, backend: str
 ):
-    known = arguments[0].dtype in (jnp.float32, jnp.float64)
-    if backend == "plain" or not native.available() or not known:
+    if backend == "plain" or not native.available() or not _served(arguments):
         return _plain(form, *arguments, outs=outs, given=given, along=along, table=table)
     return form.native(outs, *_split(arguments, given, along), table)
+
+
+def _cuda(
+    form: Form, *arguments, outs: Names, given: Names, along: Names, table: Any, backend: str
+):
+    if backend == "plain" or cuda.why_not() or not _served(arguments):
+        return _plain(form, *arguments, outs=outs, given=given, along=along, table=table)
+    assert form.cuda is not None
+    return form.cuda(outs, *_split(arguments, given, along), table)
+
+
+def _served(arguments) -> bool:
+    return arguments[0].dtype in (jnp.float32, jnp.float64)

@@ -10,21 +10,23 @@ tensors of pairs, Gamma is the environment of their center, and the derivative b
 
 The other derivatives are its transposes, see `jmlip.ops.forms`. All pairs of an atom meet the same
 environment, so Gamma is contracted with coefficients and weights first, once for each atom, and
-pairs see small matrices M[k, i] only. In plain JAX or by a kernel ("native", in C++ on CPU).
+pairs see small matrices M[k, i] only. In plain JAX or by a kernel ("native": C++ on CPU,
+cuEquivariance on NVIDIA GPUs).
 """
 
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jmlip.ops import cuda
 from jmlip.ops.coupling import clebsch_gordan
-from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend, kernel
+from jmlip.ops.forms import BackendName, Form, Names, Operands, kernel
 from jmlip.ops.irreps import Irrep, dim, product, slices
 
 NAMES = ("t", "v", "g", "w")
@@ -107,7 +109,7 @@ def pair_product(
             "tensors, environment and weights must have the rows of the table, "
             f"{expected}, found {found}."
         )
-    check_backend(backend)
+    PAIR_PRODUCT.check(backend)
     operands = {"v": v, "g": environment, "w": weights[None]}
     (found,) = PAIR_PRODUCT.derivatives(("t",), operands, {}, (), table=table, backend=backend)
     return found
@@ -223,6 +225,59 @@ def _native(
     return [found[name] for name in outs]
 
 
+@functools.cache
+def _segmented(table: Table, channels: int) -> Any:
+    """The form as a product of segments, its operands in the order of NAMES."""
+    layout, _ = _layout(table)
+    places, values = [], []
+    for p, (row, column, out, *_, stride) in enumerate(layout.reshape(-1, 7).tolist()):
+        a, b, o = table.paths[p]
+        degrees = (table.inputs[a].l, table.environment[b].l, table.outputs[o].l)
+        coefficients = clebsch_gordan(*degrees)
+        entries = np.argwhere(coefficients)
+        i, j, k = entries.T
+        place = (out + k * stride, row + i, column + j, np.full_like(i, p))
+        places.append(np.stack(place, axis=1))
+        values.append(coefficients[tuple(entries.T)])
+    sizes = (table.n_rows, dim(table.inputs), dim(table.environment), len(table.paths))
+    segments = {name: (size, channels) for name, size in zip(NAMES, sizes, strict=True)}
+    return cuda.tensor_product(segments, NAMES, (np.concatenate(places), np.concatenate(values)))
+
+
+def _cuda(
+    outs: Names,
+    operands: Operands,
+    along: Operands,
+    indices: list,
+    table: Table,
+    method: cuda.Method = "uniform_1d",
+) -> list[Array]:
+    shapes = _shapes(operands, indices, table)
+    n_atoms, slots, _, channels = shapes["t"]
+    pairs = jnp.arange(n_atoms * slots, dtype=jnp.int32)
+    of_pairs = lambda at: {
+        name: value.reshape(-1, *value.shape[2:]) if name in ("t", "v") else value
+        for name, value in at.items()
+    }
+    one = table.groups == 1
+    found = cuda.multilinear(
+        outs,
+        of_pairs(operands),
+        of_pairs(along),
+        names=NAMES,
+        shapes=shapes | {name: (n_atoms * slots, *shapes[name][2:]) for name in ("t", "v")},
+        rows={
+            "t": None,
+            "v": None,
+            "g": pairs // slots,
+            "w": None if one else pairs // (n_atoms // table.groups * slots),
+        },
+        product=_segmented(table, channels),
+        method=method,
+    )
+    return [value.reshape(shapes[out]) for out, value in zip(outs, found, strict=True)]
+
+
 PAIR_PRODUCT = Form(
     name="jmlip_pair_product",
     operands=NAMES,
@@ -231,4 +286,5 @@ PAIR_PRODUCT = Form(
     plain=_plain,
     native=_native,
     fold=_fold,
+    cuda=_cuda,
 )

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend, kernel
+from jmlip.ops.forms import BackendName, Form, Names, Operands, kernel
 
 NAMES = ("g", "r", "t")
 
@@ -54,7 +54,7 @@ def read_table(
     n_tables, n_knots, _, width = table.shape
     if n_knots < 2:
         raise ValueError(f"a table must have two knots or more, found {n_knots}.")
-    check_backend(backend)
+    TABLE.check(backend)
     knots = Knots(n_tables, n_knots, width, float(spacing))
     operands = {"r": r, "t": table}
     (found,) = TABLE.derivatives(("g",), operands, {}, (which,), table=knots, backend=backend)

@@ -8,18 +8,21 @@ of A to the irrep L, from e3nn-jax; w are weights of each element. Backends (see
 
     "plain"   monomials by gathers along the leading axis, then one matrix product with U;
     "native"  C++ on CPU: U is multiplied with w first, once for all atoms, and one pass over the
-              monomials of each atom gives every derivative.
+              monomials of each atom gives every derivative; cuEquivariance on NVIDIA GPUs.
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jmlip.ops.forms import BackendName, Form, Names, Operands, check_backend, kernel
+from jmlip.ops import cuda
+from jmlip.ops.forms import BackendName, Form, Names, Operands, kernel
 from jmlip.ops.irreps import Irrep, dim, symmetric_power
 
 NAMES = ("g", "a", "w")
@@ -91,7 +94,7 @@ def symmetric_product(
     found = (features.shape[1], *weights.shape[:2])
     if found != expected:
         raise ValueError(f"rows, species and weights must be {expected}, found {found}.")
-    check_backend(backend)
+    PRODUCT.check(backend)
     (result,) = PRODUCT.derivatives(
         ("g",), {"a": features, "w": weights}, {}, [species], table=table, backend=backend
     )
@@ -145,7 +148,19 @@ def _fold(
 def _plain(
     outs: Names, operands: Operands, along: Operands, indices: list, table: Powers
 ) -> list[Array]:
-    product = functools.partial(_plain_product, species=indices[0], table=table)
+    return _derivatives(_plain_product, outs, operands, along, indices, table)
+
+
+def _derivatives(
+    value: Callable[..., Array],
+    outs: Names,
+    operands: Operands,
+    along: Operands,
+    indices: list,
+    table: Powers,
+) -> list[Array]:
+    """The derivatives of the form, those of `value(features, weights, species, table)`."""
+    product = functools.partial(value, species=indices[0], table=table)
     dtype = next(iter(operands.values())).dtype
     zeros = {name: jnp.zeros(s, dtype) for name, s in _shapes(operands, indices, table).items()}
 
@@ -232,6 +247,56 @@ def _native(
     return [found[name] for name in outs]
 
 
+@functools.cache
+def _segmented(table: Powers, channels: int) -> dict[int, Any]:
+    """For each order the products of segments w A A ... -> g."""
+    segments = {
+        "w": (sum(table.sizes().values()), channels),
+        "a": (dim(table.inputs), channels),
+        "g": (dim(table.outputs), channels),
+    }
+    products, first = {}, 0
+    for order in range(1, table.order + 1):
+        index, matrix = _monomials(table, order)
+        entries = np.argwhere(matrix)
+        eta, row, monomial = entries.T
+        places = np.concatenate([first + eta[:, None], index[monomial], row[:, None]], axis=1)
+        names = ("w", *order * ("a",), "g")
+        if len(places):
+            numbers = matrix[tuple(entries.T)]
+            products[order] = cuda.tensor_product(segments, names, (places, numbers))
+        first += matrix.shape[0]
+    return products
+
+
+def _cuda_product(
+    features: Array, weights: Array, species: Array, table: Powers, method: cuda.Method
+) -> Array:
+    n_atoms, _, channels = features.shape
+    products = _segmented(table, channels)
+    inputs, rows = {"w": weights, "a": features}, {"w": species}
+    found = cuda.evaluate(
+        [(stp, ("w", *order * ("a",)), "g") for order, stp in products.items()],
+        inputs,
+        {"g": (n_atoms, dim(table.outputs), channels)},
+        rows.get,
+        method,
+    )
+    return found["g"]
+
+
+def _cuda(
+    outs: Names,
+    operands: Operands,
+    along: Operands,
+    indices: list,
+    table: Powers,
+    method: cuda.Method = "uniform_1d",
+) -> list[Array]:
+    value = functools.partial(_cuda_product, method=method)
+    return _derivatives(value, outs, operands, along, indices, table)
+
+
 PRODUCT = Form(
     name="jmlip_symmetric_product",
     operands=NAMES,
@@ -240,4 +305,5 @@ PRODUCT = Form(
     plain=_plain,
     native=_native,
     fold=_fold,
+    cuda=_cuda,
 )
