@@ -125,6 +125,8 @@ def gate(blocks: Blocks, outputs: Widths) -> Blocks:
 class MLP(nn.Module):
     """Layers without biases, SiLU between them, so that zero stays zero.
 
+    `factors` is the same but for the last product: (x, W) with outputs x W.
+
     Args:
         widths: outputs of each layer.
         scaling: "moment": SiLU of unit second moment (e3nn); "gain": plain SiLU, and sqrt(2) in
@@ -134,30 +136,41 @@ class MLP(nn.Module):
     widths: tuple[int, ...]
     scaling: Literal["moment", "gain"] = "moment"
 
-    @nn.compact
     def __call__(self, x: Float[Array, "rows inputs"]) -> Float[Array, "rows outputs"]:
+        x, weight = self.factors(x)
+        return x @ weight
+
+    @nn.compact
+    def factors(
+        self, x: Float[Array, "rows inputs"]
+    ) -> tuple[Float[Array, "rows hidden"], Float[Array, "hidden outputs"]]:
+        weight = None
         for i, width in enumerate(self.widths):
+            if weight is not None:
+                x = x @ weight
+                x = silu(x) if self.scaling == "moment" else jax.nn.silu(x)
             n = x.shape[-1]
             gain = 2.0**0.5 if self.scaling == "gain" and i > 0 else 1.0
-            if i > 0:
-                x = silu(x) if self.scaling == "moment" else jax.nn.silu(x)
-            x = x @ (self.param(f"weight_{i}", NORMAL, (n, width)) * (gain * n**-0.5))
-        return x
+            weight = self.param(f"weight_{i}", NORMAL, (n, width)) * (gain * n**-0.5)
+        return x, weight
 
 
 class SpeciesRadial(nn.Module):
-    """w = sum_n W[species of the sender, n] B_n(r): a linear radial function of each element."""
+    """w = sum_n W[species of the sender, n] B_n(r): a linear radial function of each element.
+
+    `factors` gives (x, W) with w = x W.
+    """
 
     width: int
 
     @nn.compact
-    def __call__(
+    def factors(
         self, basis: Float[Array, "pairs radial"], sender: Int[Array, " pairs"], n_species: int
-    ) -> Float[Array, "pairs outputs"]:
+    ) -> tuple[Float[Array, "pairs inputs"], Float[Array, "inputs outputs"]]:
         n = basis.shape[-1]
         weight = self.param("weight", initializers.xavier_uniform(), (n_species * n, self.width))
         one_hot = jax.nn.one_hot(sender, n_species, dtype=basis.dtype)
-        return (one_hot[:, :, None] * basis[:, None, :]).reshape(len(basis), -1) @ weight
+        return (one_hot[:, :, None] * basis[:, None, :]).reshape(len(basis), -1), weight
 
 
 class SymmetricProduct(nn.Module):

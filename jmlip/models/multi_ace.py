@@ -15,7 +15,7 @@ References: Batatia et al., Nat. Mach. Intell. 7, 56 (2025) (the design space, B
 al., Nat. Commun. 13, 2453 (2022) (NequIP); Batatia et al., NeurIPS 35, 11423 (2022) (MACE).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from jmlip.graphs.graph import AtomGraph, sum_over_neighbors
 from jmlip.graphs.output import AtomicOutput
+from jmlip.models.channel_blocks import convolve_in_blocks
 from jmlip.models.equivariant import (
     MLP,
     NORMAL,
@@ -41,7 +42,6 @@ from jmlip.models.equivariant import (
 )
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.models.pair_basis import PairBasis, PairFeatures, repulsion_energy
-from jmlip.ops.contraction import convolve
 from jmlip.ops.coupling import couplings
 from jmlip.ops.irreps import SCALAR, Irrep, Path, paths
 from jmlip.ops.radial_table import read_table
@@ -173,16 +173,17 @@ class Convolution(nn.Module):
         config, targets = self.config, self.config.message_irreps(self.index)
         groups = width_tables(config, self.index, dict(widths_of(up)))
         sizes = [up[inputs[0]].shape[-1] * len(table) for inputs, table in groups]
-        weights = self._weights(graph, pairs, sum(sizes))
+        matrix, weights = self._weights(graph, pairs, sum(sizes))
         found: dict[Irrep, list[Array]] = {ir: [] for ir in targets}
         start = 0
         for (inputs, table), size in zip(groups, sizes, strict=True):
-            own = weights[:, start : start + size]
+            own = matrix[..., start : start + size]
             start += size
-            summed = convolve(
+            summed = convolve_in_blocks(
                 join({ir: up[ir] for ir in inputs}),
                 pairs.angular,
-                own.reshape(len(own), len(table), -1),
+                own.reshape(*own.shape[:-1], len(table), -1),
+                weights,
                 graph.senders,
                 graph.edges.reverse,
                 couplings(inputs, config.harmonics, table),
@@ -193,18 +194,28 @@ class Convolution(nn.Module):
                 found[ir].append(rows)
         return {ir: jnp.concatenate(rows, axis=-1) for ir, rows in found.items() if rows}
 
-    def _weights(self, graph: AtomGraph, pairs: PairFeatures, width: int) -> Array:
+    def _weights(
+        self, graph: AtomGraph, pairs: PairFeatures, width: int
+    ) -> tuple[Float[Array, "*_ width"], Callable[[Array], Array]]:
+        """A matrix, and the function from some of its columns to those of the radial weights."""
         config, basis = self.config, pairs.radial
-        if config.radial_species:
-            sender = graph.nodes.species[graph.senders]
-            return SpeciesRadial(width, name="radial")(basis, sender, len(config.species))
         if config.radial_table:
             shape = (1, config.radial_table + 1, 2, width)
             table = self.param("radial_table", nn.initializers.zeros, shape)
             spacing = config.cutoff / config.radial_table
             which = jnp.zeros(len(basis), jnp.int32)
-            return read_table(table, pairs.distance, which, spacing, backend=config.kernels)
-        return MLP((*config.radial_hidden, width), config.radial_scaling, name="radial")(basis)
+            read = lambda own: read_table(
+                own, pairs.distance, which, spacing, backend=config.kernels
+            )
+            return table, read
+        if config.radial_species:
+            sender = graph.nodes.species[graph.senders]
+            radial = SpeciesRadial(width, name="radial")
+            x, matrix = radial.factors(basis, sender, len(config.species))
+        else:
+            radial = MLP((*config.radial_hidden, width), config.radial_scaling, name="radial")
+            x, matrix = radial.factors(basis)
+        return matrix, lambda own: x @ own
 
     def _density(self, graph: AtomGraph, pairs: PairFeatures) -> Array:
         """rho_i = sum_j tanh(x_ij^2), x a linear map of the radial functions."""
