@@ -16,7 +16,7 @@ from experiments.study import RMSE, Row, Study, arguments, one_of, table, train
 from jmlip.models.sizes import SIZES
 
 HERE = Path(__file__).parent
-CONFIGS = ["rank0", "rank1", "rank2", "mace-small", "mace"]
+CONFIGS = ["rank0", "rank1", "rank2", "mace-small", "mace", "mace-wide"]
 COLUMNS = {"300 K energy": 1, "300 K force": 1, "600 K energy": 1, "600 K force": 1}
 
 
