@@ -3,7 +3,7 @@
 Flat weights of e3nn are blocks [inputs, outputs], one for each irrep, with the same normalization
 as here. The coupling tensors U of the symmetric products are read from the file, because there are
 two bases in use, one of them redundant: symmetrized over their factors they lie in the space of
-`jmlip.ops.symmetric.symmetric_basis`, and the weights are carried over into it.
+`jmlip.ops.powers.symmetric_basis`, and the weights are carried over into it.
 """
 
 import itertools
@@ -26,7 +26,7 @@ from jmlip.interop.torch_mace_config import (
 from jmlip.interop.torch_state import TorchState, make_potential, one_model, require
 from jmlip.models.multi_ace_config import MultiACEConfig
 from jmlip.ops.irreps import SCALAR, Irrep, paths
-from jmlip.ops.symmetric import symmetric_basis
+from jmlip.ops.powers import symmetric_basis
 from jmlip.potentials.potential import Potential
 
 _NOTHING = (

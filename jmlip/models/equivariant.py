@@ -16,7 +16,8 @@ from jaxtyping import Array, Float, Int
 
 from jmlip.ops.forms import BackendName
 from jmlip.ops.irreps import SCALAR, Irrep, slices
-from jmlip.ops.symmetric import Powers, symmetric_product
+from jmlip.ops.powers import Powers
+from jmlip.ops.symmetric import symmetric_product
 
 Blocks = dict[Irrep, Array]
 """Features by irrep, each `[atoms, 2l + 1, channels]`."""

@@ -21,40 +21,17 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import ase.data
-
-from jmlip.core.elements import check_species
+from jmlip.models.multi_ace_checks import check
 from jmlip.ops.forms import BackendName
 from jmlip.ops.irreps import (
     SCALAR,
     Irrep,
     all_irreps,
-    dim,
     harmonics,
     reached,
     symmetric_power,
 )
 from jmlip.ops.radial import BesselNormalization
-
-_BOUNDS = {
-    "n_layers": (1, 16),
-    "n_channels": (1, 4096),
-    "embedding": (1, 4096),
-    "max_degree": (0, 6),
-    "harmonics": (0, 6),
-    "correlation": (1, 4),
-    "radial": (1, 128),
-    "envelope": (2, 64),
-    "radial_table": (0, 100_000),
-}
-
-LARGEST_PRODUCT = 200_000
-"""Products of rows, in all orders of factors, times rows of the result: up to here their basis is
-found within half a minute."""
-
-
-def _each(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,100 +123,7 @@ class MultiACEConfig:
     kernels: BackendName = "auto"
 
     def __post_init__(self):
-        check_species(self.species)
-        for name, (low, high) in _BOUNDS.items():
-            for value in _each(getattr(self, name)):
-                if value is not None and not low <= value <= high:
-                    raise ValueError(
-                        f"model.{name} must lie between {low} and {high}, got {value}."
-                    )
-        for name in ("cutoff", "mean_neighbors", "energy_scale"):
-            if not all(value > 0.0 for value in _each(getattr(self, name))):
-                raise ValueError(f"model.{name} must be positive, got {getattr(self, name)}.")
-        for name in ("radial_hidden", "last_readout"):
-            widths = getattr(self, name)
-            if len(widths) > 8 or any(not 1 <= width <= 4096 for width in widths):
-                raise ValueError(
-                    f"model.{name} must be at most 8 widths between 1 and 4096, got {widths}."
-                )
-        if self.radial_species and self.radial_hidden:
-            raise ValueError("model.radial_species needs model.radial_hidden = [].")
-        if self.radial_table and (self.radial_species or self.distance_transform != "none"):
-            raise ValueError(
-                "model.radial_table is for functions of the distance alone: it needs "
-                "model.radial_species = false and model.distance_transform = 'none'."
-            )
-        if len(set(self.states)) != len(self.states) or any(spin < 1 for _, spin in self.states):
-            raise ValueError(
-                "model.states must be different pairs of total charge and spin multiplicity, "
-                f"which is 1 or more, got {self.states}."
-            )
-        self._check_lengths()
-        self._check_pair_cutoffs()
-        self._check_degrees()
-        self._check_products()
-        self._check_repulsion()
-
-    def _check_degrees(self) -> None:
-        passed_on = self.n_layers > 1 or self.last_layer == "all"
-        highest = max(ir.l for irreps in self.layer_irreps() for ir in irreps)
-        if passed_on and highest < self.max_degree:
-            raise ValueError(
-                f"model.max_degree = {self.max_degree} is more than {self.n_layers} layers with "
-                f"model.harmonics = {self.harmonics} and model.correlation = {self.correlation} "
-                f"reach, which is {highest}; lower it, or raise these."
-            )
-
-    def _check_repulsion(self) -> None:
-        reach = 2.0 * max(ase.data.covalent_radii[z] for z in self.species)
-        if self.repulsion == "mace" and reach > self.cutoff:
-            raise ValueError(
-                f"model.repulsion = 'mace' ends at the sum of covalent radii, up to {reach:.2f} "
-                f"angstrom, which must not exceed model.cutoff = {self.cutoff}."
-            )
-
-    def _check_lengths(self) -> None:
-        if isinstance(self.n_channels, tuple) and len(self.n_channels) != self.max_degree + 1:
-            raise ValueError(
-                "model.n_channels must be one number, or one for each degree up to "
-                f"model.max_degree = {self.max_degree}, got {self.n_channels}."
-            )
-        if self.correlation > 1 and len({*_each(self.n_channels)}) > 1:
-            raise ValueError(
-                "model.correlation > 1 multiplies channel by channel and needs one "
-                f"model.n_channels, got {self.n_channels}."
-            )
-        for name in ("mean_neighbors", "energy_scale"):
-            value = getattr(self, name)
-            if isinstance(value, tuple) and len(value) != len(self.species):
-                raise ValueError(
-                    f"model.{name} must be one number, or one for each of {len(self.species)} "
-                    f"elements, got {value}."
-                )
-
-    def _check_pair_cutoffs(self) -> None:
-        rows, n = self.pair_cutoffs, len(self.species)
-        if rows and [len(row) for row in rows] != [n] * n:
-            raise ValueError(f"model.pair_cutoffs must be {n} rows of {n} distances, got {rows}.")
-        if any(not 0.0 < value <= self.cutoff for row in rows for value in row):
-            raise ValueError(
-                f"model.pair_cutoffs must be positive and at most model.cutoff = {self.cutoff}, "
-                f"got {rows}."
-            )
-
-    def _check_products(self) -> None:
-        if self.correlation == 1:
-            return
-        made = self.layer_irreps()[1:]
-        for n in range(self.n_layers):
-            rows = dim(self.message_irreps(n))
-            if (size := rows**self.correlation * dim(made[n])) > LARGEST_PRODUCT:
-                raise ValueError(
-                    f"model.correlation = {self.correlation} multiplies {rows} rows of messages "
-                    f"to {dim(made[n])} rows of features in {size:,} ways, more than "
-                    f"{LARGEST_PRODUCT:,}: lower it, model.harmonics = {self.harmonics}, or "
-                    f"model.max_degree = {self.max_degree}."
-                )
+        check(self)
 
     @property
     def neighbor_factor(self) -> float | tuple[float, ...]:

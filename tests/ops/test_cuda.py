@@ -13,7 +13,8 @@ from jmlip.ops.contraction import CONVOLUTION, unordered_pairs
 from jmlip.ops.coupling import couplings
 from jmlip.ops.irreps import Irrep, all_irreps, dim, harmonics, paths
 from jmlip.ops.pair_product import PAIR_PRODUCT, Table
-from jmlip.ops.symmetric import PRODUCT, Powers
+from jmlip.ops.powers import Powers
+from jmlip.ops.symmetric import PRODUCT
 
 pytest.importorskip("cuequivariance_jax")
 CHANNELS = 3

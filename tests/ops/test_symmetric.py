@@ -10,7 +10,8 @@ from jax.test_util import check_grads
 
 from jmlip.ops import native
 from jmlip.ops.irreps import Irrep, all_irreps, dim, harmonics
-from jmlip.ops.symmetric import Powers, symmetric_basis, symmetric_product
+from jmlip.ops.powers import Powers, symmetric_basis
+from jmlip.ops.symmetric import symmetric_product
 
 BACKENDS = [
     "plain",
