@@ -1,7 +1,5 @@
-"""The forms as cuEquivariance computes them, by its own JAX on CPU, against the plain ones.
-
-On a GPU the same polynomials go to its kernels; here they show that indices, paths and factors are
-the right ones.
+"""The forms as cuEquivariance computes them, against the plain ones: by its own JAX on any device,
+which shows that indices, paths and factors are right, and by its kernels where there is a GPU.
 """
 
 import jax
@@ -9,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jmlip.ops import cuda
 from jmlip.ops.contraction import CONVOLUTION, unordered_pairs
 from jmlip.ops.coupling import couplings
 from jmlip.ops.irreps import Irrep, all_irreps, dim, harmonics, paths
@@ -18,6 +17,14 @@ from jmlip.ops.symmetric import PRODUCT
 
 pytest.importorskip("cuequivariance_jax")
 CHANNELS = 3
+NO_GPU = jax.default_backend() != "gpu" or bool(cuda.why_not())
+METHODS = [
+    "naive",
+    pytest.param(
+        "uniform_1d",
+        marks=[pytest.mark.gpu, pytest.mark.skipif(NO_GPU, reason="no GPU with cuEquivariance")],
+    ),
+]
 
 
 def normal(*shapes):
@@ -70,12 +77,13 @@ CASES = {
 }
 
 
-def agree(form, outs, operands, along, indices, table):
+def agree(form, method, operands, along, indices, table):
+    outs = form.operands
     run = lambda by, **how: jax.jit(
         lambda operands, along: by(outs, operands, along, indices, table, **how)
     )(operands, along)
     for out, found, expected in zip(
-        outs, run(form.cuda, method="naive"), run(form.plain), strict=True
+        outs, run(form.cuda, method=method), run(form.plain), strict=True
     ):
         if out == "y":  # what padding has is not said
             there = jnp.any(operands["y"] != 0, axis=1, keepdims=True)
@@ -83,18 +91,20 @@ def agree(form, outs, operands, along, indices, table):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12, err_msg=out)
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", CASES)
-def test_first_derivatives(x64, name):
+def test_first_derivatives(x64, name, method):
     form, operands, indices, table = CASES[name]()
-    agree(form, form.operands, operands, {}, indices, table)
+    agree(form, method, operands, {}, indices, table)
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", CASES)
-def test_second_derivatives(x64, name):
+def test_second_derivatives(x64, name, method):
     form, operands, indices, table = CASES[name]()
     single = [(name,) for name in form.operands if name not in form.linear]
     for moved in [*single, form.operands[1:3], form.operands]:
         along = {
             name: jnp.where(operands[name] == 0, 0.0, jnp.cos(3 * operands[name])) for name in moved
         }
-        agree(form, form.operands, operands, along, indices, table)
+        agree(form, method, operands, along, indices, table)
