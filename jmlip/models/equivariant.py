@@ -145,15 +145,15 @@ class MLP(nn.Module):
     def factors(
         self, x: Float[Array, "rows inputs"]
     ) -> tuple[Float[Array, "rows hidden"], Float[Array, "hidden outputs"]]:
-        weight = None
-        for i, width in enumerate(self.widths):
-            if weight is not None:
-                x = x @ weight
-                x = silu(x) if self.scaling == "moment" else jax.nn.silu(x)
-            n = x.shape[-1]
-            gain = 2.0**0.5 if self.scaling == "gain" and i > 0 else 1.0
-            weight = self.param(f"weight_{i}", NORMAL, (n, width)) * (gain * n**-0.5)
-        return x, weight
+        *hidden, last = self.widths
+        for i, width in enumerate(hidden):
+            x = x @ self._weight(i, x.shape[-1], width)
+            x = silu(x) if self.scaling == "moment" else jax.nn.silu(x)
+        return x, self._weight(len(hidden), x.shape[-1], last)
+
+    def _weight(self, i: int, n: int, width: int) -> Float[Array, "inputs outputs"]:
+        gain = 2.0**0.5 if self.scaling == "gain" and i > 0 else 1.0
+        return self.param(f"weight_{i}", NORMAL, (n, width)) * (gain * n**-0.5)
 
 
 class SpeciesRadial(nn.Module):
