@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ase.data import covalent_radii
+
 from jmlip.cli.model_starts import (
     Table,
     as_pair,
@@ -28,6 +30,9 @@ from jmlip.factory import HEADS, MODELS, load_potential, make_model
 
 R_LOW, R_HIGH = 0.95, 0.85
 """Begin and end of the initial radial functions: in units of the shortest distance, the cutoff."""
+SMALLEST = sorted(range(1, 97), key=lambda z: covalent_radii[z])
+PER_ELEMENT = ("pair_cutoffs", "mean_neighbors", "energy_scale")
+"""Fields that may have a value, or a row, for each element."""
 
 
 def kind_of(section: Table) -> str:
@@ -60,14 +65,21 @@ def check_model(section: Table) -> None:
         check_start("model", section)
         return
     if kind_of(section) != "pair":
-        complete_model(section, (1,), None)
+        complete_model(section, _stand_ins(section), None)
         return
     tables = parts_of(section)
     for name, table in tables.items():
         if "potential" in table:
             check_start(f"model.{name}", table)
             tables = {**tables, name: {"kind": "hipnn"}}  # stands for the one that is read later
-    complete_model({"kind": "pair", **tables}, (1,), None)
+    complete_model({"kind": "pair", **tables}, _stand_ins(*tables.values()), None)
+
+
+def _stand_ins(*sections: Table) -> tuple[int, ...]:
+    """As many elements as the sections have values for, the smallest ones, before data are read."""
+    given = [section.get(name) for section in sections for name in PER_ELEMENT]
+    n = max((len(value) for value in given if isinstance(value, list | tuple)), default=1)
+    return tuple(sorted(SMALLEST[: max(n, 1)]))
 
 
 def complete_model(section: Table, species: tuple[int, ...], shortest: float | None) -> Any:
@@ -180,10 +192,11 @@ def known_model(section: Table, *, shift_by_mean: bool) -> dict[str, Any]:
         }
         return {"kind": kind, **parts}
     near, far = (
-        to_dict(complete_model(section, species, shortest).config)
-        for species, shortest in (((1,), None), ((2,), 0.1))
+        to_dict(complete_model(section, _stand_ins(section), shortest).config)
+        for shortest in (None, 0.1)
     )
     known = {name: value for name, value in near.items() if far.get(name) == value}
+    del known["species"]
     if shift_by_mean and "energy_shift" not in section:
         known.pop("energy_shift", None)
     if "mean_neighbors" in known:  # with it the scale is that of the forces
@@ -203,7 +216,7 @@ def _check_heads(section: Table) -> None:
         raise ConfigError(f"a model with heads must be a single model, found {found}; remove it.")
     check_model(trunk_of(section))
     stands_for = {"heads": names} if "potential" in section else section
-    complete_model(stands_for, (1,), None)
+    complete_model(stands_for, _stand_ins(section), None)
 
 
 def _single_fields(

@@ -185,7 +185,7 @@ def _convert_union(options: tuple, value: Any, where: str) -> Any:
                 return _convert(option, value, where)
             except ConfigError as error:
                 errors.append(error)
-    raise errors[-1]
+    raise errors[0 if isinstance(value, str | int | float) else -1]
 
 
 def _convert_tuple(options: tuple, value: Any, where: str) -> tuple:

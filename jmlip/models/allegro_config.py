@@ -26,7 +26,8 @@ class AllegroConfig:
     """Size and form of an Allegro.
 
     Args:
-        species: atomic numbers, in the order of the one-hot input.
+        species: atomic numbers, in the order of the one-hot input; `jmlip train` takes
+            them from the data.
         cutoff: r_c, angstrom.
         n_layers: tensor products.
         n_scalars: scalar features of a pair.

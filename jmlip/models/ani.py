@@ -35,7 +35,8 @@ class ANIConfig:
     """Symmetry functions and networks of an ANI; the defaults are those of ANI-1x.
 
     Args:
-        species: atomic numbers, in the order of the networks.
+        species: atomic numbers, in the order of the networks; `jmlip train` takes
+            them from the data.
         cutoff: of the radial functions, angstrom.
         angular_cutoff: of the angular functions, angstrom.
         radial_eta: width of the radial functions, 1 / angstrom^2.

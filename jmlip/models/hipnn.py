@@ -47,7 +47,8 @@ class HIPNNConfig:
     """Size and form of a HIP-NN.
 
     Args:
-        species: atomic numbers, in the order of the one-hot input.
+        species: atomic numbers, in the order of the one-hot input; `jmlip train` takes
+            them from the data.
         cutoff: R_cut, angstrom.
         n_features: width of every layer.
         n_sensitivities: radial functions of each interaction layer.

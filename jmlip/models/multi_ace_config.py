@@ -39,7 +39,8 @@ class MultiACEConfig:
     """Size and form of a member of the multi-ACE family.
 
     Args:
-        species: atomic numbers, in the order of the one-hot input.
+        species: atomic numbers, in the order of the one-hot input; `jmlip train` takes
+            them from the data.
         cutoff: r_c, angstrom.
         n_layers: message-passing layers T.
         n_channels: channels of every irrep, or of those of each degree.

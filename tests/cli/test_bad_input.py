@@ -195,6 +195,10 @@ CASES = {
         '[data]\ntrain = "x.xyz"\n[model]\nkind = "mace"\nradial_table = 64\n', 2, "jmlip tabulate"
     ),
     "species given": change("model.species=[1]", "comes from the data"),
+    "values for other elements": change(
+        "model={{kind='mace',energy_scale=[1.0,2.0]}}", "one for each of 1 elements, got (1.0, 2.0)"
+    ),
+    "number or array, neither": change("model={{kind='mace',n_channels='32'}}", "type int"),
     "type wrong": change("training.max_epochs=many", "type int"),
     "bool for a number": change("training.seed=true", "type int"),
     "choice unknown": change("optimizer.name=adma", "'adam'"),

@@ -51,3 +51,14 @@ def test_what_has_one_size_only_takes_none(kind):
 def test_a_run_knows_its_fields():
     values = {"data": {"train": "a.xyz"}, "model": {"kind": "hipnn", "size": "S"}}
     assert from_dict(RunConfig, values).known_model()["n_features"] == 32
+
+
+@pytest.mark.parametrize("kind", ["mace", "allegro"])
+def test_a_run_takes_values_for_each_element(kind):
+    """Before it has read which elements there are."""
+    model = {"kind": kind, "mean_neighbors": [4.0, 5.0, 6.0], "pair_cutoffs": [[3.0] * 3] * 3}
+    values = {"data": {"train": "a.xyz"}, "model": model}
+    known = from_dict(RunConfig, values).known_model()
+    assert known["mean_neighbors"] == [4.0, 5.0, 6.0]
+    assert known["pair_cutoffs"] == [[3.0] * 3] * 3
+    assert "species" not in known
