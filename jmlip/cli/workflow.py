@@ -187,7 +187,13 @@ def resolve(
     """The configuration with everything filled in that follows from the data."""
     model = resolve_model(config.model, species, statistics, shift_by_mean=config.shifts_by_mean)
     cutoff = complete_model(model, species, None).config.cutoff
-    loss = config.loss or default_loss(statistics(cutoff))
+    found = statistics(cutoff)
+    if found.n_atoms > found.n_structures and not found.mean_neighbors:
+        raise ConfigError(
+            f"no atom of the training set has a neighbor within the cutoff of {cutoff} angstrom; "
+            "raise model.cutoff, or look at the units of the positions."
+        )
+    loss = config.loss or default_loss(found)
     return dataclasses.replace(config, model=model, loss=loss)
 
 

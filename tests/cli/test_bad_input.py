@@ -195,6 +195,7 @@ CASES = {
         '[data]\ntrain = "x.xyz"\n[model]\nkind = "mace"\nradial_table = 64\n', 2, "jmlip tabulate"
     ),
     "species given": change("model.species=[1]", "comes from the data"),
+    "cutoff below every bond": change("model.cutoff=0.3", "no atom of the training set has a"),
     "values for other elements": change(
         "model={{kind='mace',energy_scale=[1.0,2.0]}}", "one for each of 1 elements, got (1.0, 2.0)"
     ),
