@@ -4,6 +4,7 @@ from jmlip.core import platform as _platform
 
 _platform.refuse_broken_jaxlib()
 _platform.quiet_cached_programs()
+_platform.keep_freed_memory()
 
 from jmlip.core import units
 from jmlip.core.errors import JmlipError

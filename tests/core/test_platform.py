@@ -1,14 +1,21 @@
 """Releases of jaxlib that compute wrong numbers: refused by version, and caught by computing."""
 
+import ctypes
 import importlib.metadata
 import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jmlip.core.platform import quiet_cached_programs, refuse_broken_jaxlib
+from jmlip.core.platform import (
+    keep_freed_memory,
+    quiet_cached_programs,
+    refuse_broken_jaxlib,
+)
 
 
 def test_broken_release_is_refused(monkeypatch):
@@ -43,3 +50,37 @@ def test_compiled_matrix_vector_products_are_right(n_rows):
     np.testing.assert_allclose(jax.jit(reduced)(matrix, vector), expected, atol=tolerance)
     with jax.disable_jit():
         np.testing.assert_allclose(reduced(matrix, vector), expected, atol=tolerance)
+
+
+FAULTS = """
+import resource
+import jmlip, jax, jax.numpy as jnp
+kept = jax.lax.optimization_barrier
+program = jax.jit(lambda x: jnp.sum(kept(x + 1.0)) + jnp.sum(kept(x * 2.0)))
+x = jnp.ones(2**24)
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+found = []
+for _ in range(10):
+    before = faults()
+    program(x).block_until_ready()
+    found.append(faults() - before)
+print(min(found))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_freed_memory_is_kept():
+    """Temporary arrays of 64 MB, anew in each call, would be 16,384 pages."""
+    command = [sys.executable, "-c", FAULTS]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MALLOC_TRIM_THRESHOLD_", "1"), ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")],
+)
+def test_a_library_that_the_user_tunes_stays_as_it_is(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("it was touched"))
+    keep_freed_memory()
