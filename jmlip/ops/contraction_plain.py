@@ -1,8 +1,9 @@
 """The faces of the convolution in JAX, everywhere: couplings unrolled, one pass for each face."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -11,6 +12,8 @@ from jmlip.ops.coupling import Couplings, clebsch_gordan
 from jmlip.ops.forms import Names, Operands
 
 NAMES = ("g", "x", "y", "w")
+CACHE = 2**18  # numbers of a block of atoms: 1 MB in float32
+MEMORY = 2**28  # where there is no cache to speak of: 1 GB
 
 
 def shapes_of(operands: Operands, indices: list, table: Couplings) -> dict[str, tuple[int, ...]]:
@@ -29,47 +32,90 @@ def shapes_of(operands: Operands, indices: list, table: Couplings) -> dict[str, 
 def plain(
     outs: Names, operands: Operands, along: Operands, indices: list, table: Couplings
 ) -> list[Array]:
-    """The derivatives of the form, see `jmlip.ops.forms`."""
+    """The derivatives of the form, see `jmlip.ops.forms`.
+
+    Blocks of atoms one after the other: on CPU, such that what is made for each slot stays in the
+    cache; elsewhere, such that it fits into memory.
+    """
+    by_blocks = lambda numbers: functools.partial(_by_blocks, outs, table, numbers)
+    return jax.lax.platform_dependent(
+        operands, along, indices, cpu=by_blocks(CACHE), default=by_blocks(MEMORY)
+    )
+
+
+def _by_blocks(
+    outs: Names, table: Couplings, numbers: int, operands: Operands, along: Operands, indices: list
+) -> list[Array]:
     senders, reverse, index, first = indices
     shapes = shapes_of(operands, indices, table)
-    pairs, tangents = (_to_pairs(values, senders, index) for values in (operands, along))
-    results = []
-    for out in outs:
-        points = [pairs | {name: tangents[name]} for name in along if name != out]
-        terms = [_face(out, table, point, reverse) for point in (points if along else [pairs])]
-        if not terms:
-            results.append(jnp.zeros_like(operands[out]))
-            continue
-        total = functools.reduce(jnp.add, terms)
-        if out == "w" and first.shape[0]:
-            there = (index[first] == jnp.arange(len(first))) & (first < reverse[first])
-            both = total[first] + total[reverse[first]]
-            results.append(jnp.where(there[:, None, None], both, 0.0))
-            continue
-        results.append(total.reshape(shapes[out][0], -1, *shapes[out][1:]).sum(axis=1))
-    return results
+    n_atoms, _, channels = shapes["g"]
+    n_slots = len(senders) // max(n_atoms, 1)
+    for_each = n_slots * channels * (table.n_g + table.n_x + table.n_paths)
+    size = min(n_atoms, max(1, numbers // max(for_each, 1)))
+    shapes["w"] = (len(senders), *shapes["w"][1:])  # slots that share a row are added at the end
 
+    def do(block: Array, found: list[Array]) -> list[Array]:
+        start = jnp.minimum(block * size, n_atoms - size)  # the last one does some atoms again
+        slots = _Slots(senders, reverse, index if first.shape[0] else None, start, size, n_slots)
+        for n, out in enumerate(outs):
+            rows, at = _face(out, slots.view(operands, out), slots.view(along, out), table), start
+            if out in ("g", "x"):
+                rows = rows.reshape(size, n_slots, *rows.shape[1:]).sum(axis=1)
+            else:
+                at *= n_slots
+            found[n] = jax.lax.dynamic_update_slice_in_dim(found[n], rows, at, axis=0)
+        return found
 
-def _to_pairs(operands: Operands, senders: Array, index: Array) -> Operands:
-    """Every operand as pair slots see it."""
-    found = dict(operands)
-    if "g" in operands:
-        g, n_atoms = operands["g"], operands["g"].shape[0]
-        shape = (n_atoms, len(senders) // max(n_atoms, 1), *g.shape[1:])
-        found["g"] = jnp.broadcast_to(g[:, None], shape).reshape(-1, *g.shape[1:])
-    if "x" in operands:
-        found["x"] = operands["x"].at[senders].get(mode="promise_in_bounds")
-    if "w" in operands and index.shape[0]:
-        found["w"] = operands["w"].at[index].get(mode="promise_in_bounds")
+    dtype = next(iter(operands.values())).dtype
+    found = [jnp.zeros(shapes[out], dtype) for out in outs]
+    found = jax.lax.fori_loop(0, -(-n_atoms // max(size, 1)), do, found)
+    if "w" in outs and first.shape[0]:
+        w = found[outs.index("w")]
+        there = (index[first] == jnp.arange(len(first))) & (first < reverse[first])
+        both = w[first] + w[reverse[first]]
+        found[outs.index("w")] = jnp.where(there[:, None, None], both, 0.0)
     return found
 
 
-def _face(out: str, table: Couplings, point: Operands, reverse: Array) -> Array:
-    """One face on pair slots, from operands as these see them."""
-    found = _PLAIN[out](table, **{name: point[name] for name in NAMES if name != out})
-    if out == "x":
-        found = found.at[reverse].get(unique_indices=True, mode="promise_in_bounds")
-    return found
+class _Slots(NamedTuple):
+    """The pair slots of some atoms, `size` from `start` on; rows of w by `shared`, if they are."""
+
+    senders: Array
+    reverse: Array
+    shared: Array | None
+    start: Array
+    size: int
+    n_slots: int
+
+    def of(self, values: Array) -> Array:
+        """Those of the atoms, of values of all slots."""
+        at, count = self.start * self.n_slots, self.size * self.n_slots
+        return jax.lax.dynamic_slice_in_dim(values, at, count)
+
+    def view(self, operands: Operands, out: str) -> Operands:
+        """Operands as the slots see them; for face x as the opposite slots do, which are sent."""
+        rows = lambda values, index: values.at[index].get(mode="promise_in_bounds")
+        neighbors, opposite = self.of(self.senders), self.of(self.reverse)
+        sent, found = out == "x", {}
+        for name, values in operands.items():
+            if name == ("g" if sent else "x"):
+                found[name] = rows(values, neighbors)
+            elif name == "g":
+                own = jax.lax.dynamic_slice_in_dim(values, self.start, self.size)
+                found[name] = jnp.repeat(own, self.n_slots, axis=0)
+            elif name == "w" and self.shared is not None:
+                found[name] = rows(values, self.of(self.shared))  # both directions share it
+            elif name != "x":
+                found[name] = rows(values, opposite) if sent else self.of(values)
+        return found
+
+
+def _face(out: str, operands: Operands, along: Operands, table: Couplings) -> Array:
+    """One face, or its derivative along tangents, on slots."""
+    points = [operands | {name: along[name]} for name in along if name != out] or [operands]
+    names = [name for name in NAMES if name != out]
+    terms = [_PLAIN[out](table, **{name: point[name] for name in names}) for point in points]
+    return functools.reduce(jnp.add, terms)
 
 
 def _matrices(table: Couplings, y: Array):
