@@ -9,7 +9,7 @@ from pathlib import Path
 WRONG_ON_CPU = frozenset({"0.10.2"})
 """Silent miscompilation of vmapped matrix-vector products on CPU (jax issue 39103)."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
 
 
 def refuse_broken_jaxlib() -> None:
@@ -42,11 +42,13 @@ def quiet_cached_programs() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, up to 2 GB, instead of giving it back to the system.
+    """Have the C library keep what is freed instead of giving it back to the system.
 
     XLA allocates the temporary arrays of a program anew in each call. Above 32 MB glibc takes them
     from the system and gives them back, so every call touches fresh pages, 4 kB at a time: up to
-    half of the time of a training step on CPU. Where the user tunes the C library, nothing is done.
+    half of the time of a force call on CPU. Threads keep their arenas, which hold blocks up to
+    64 MB: one arena for all would keep larger ones too, but threads wait for its lock: small training
+    steps then take half as long again. Where the user tunes the C library, nothing is done.
     """
     tuned = any(name.startswith("MALLOC_") for name in os.environ)
     if sys.platform != "linux" or tuned or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
@@ -54,7 +56,6 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):  # another C library
         return
-    libc.mallopt(_M_ARENA_MAX, 1)  # arenas of threads end at 64 MB
     most = 2**31 - 1
     if not libc.mallopt(_M_MMAP_THRESHOLD, most):  # glibc before 2.35 knows no such sizes
         libc.mallopt(_M_MMAP_MAX, 0)
