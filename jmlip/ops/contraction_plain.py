@@ -14,6 +14,7 @@ from jmlip.ops.forms import Names, Operands
 NAMES = ("g", "x", "y", "w")
 CACHE = 2**18  # numbers of a block of atoms: 1 MB in float32
 MEMORY = 2**28  # where there is no cache to speak of: 1 GB
+FEW = 6  # paths: XLA fuses so few into one pass that leaves nothing for the cache to keep
 
 
 def shapes_of(operands: Operands, indices: list, table: Couplings) -> dict[str, tuple[int, ...]]:
@@ -35,11 +36,12 @@ def plain(
     """The derivatives of the form, see `jmlip.ops.forms`.
 
     Blocks of atoms one after the other: on CPU, such that what is made for each slot stays in the
-    cache; elsewhere, such that it fits into memory.
+    cache; elsewhere, or where there are few paths, such that it fits into memory.
     """
     by_blocks = lambda numbers: functools.partial(_by_blocks, outs, table, numbers)
+    on_cpu = MEMORY if table.n_paths <= FEW else CACHE
     return jax.lax.platform_dependent(
-        operands, along, indices, cpu=by_blocks(CACHE), default=by_blocks(MEMORY)
+        operands, along, indices, cpu=by_blocks(on_cpu), default=by_blocks(MEMORY)
     )
 
 
