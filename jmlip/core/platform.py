@@ -46,7 +46,7 @@ def keep_freed_memory() -> None:
 
     XLA allocates the temporary arrays of a program anew in each call. Above 32 MB glibc takes them
     from the system and gives them back, so every call touches fresh pages, 4 kB at a time: up to
-    half of the time of a force call on CPU. Threads keep their arenas, which hold blocks up to
+    two fifths of a force call on CPU. Threads keep their arenas, which hold blocks up to
     64 MB: one arena for all would keep larger ones too, but its lock makes small training steps
     half as long again. Where the user tunes the C library, nothing is done.
     """
